@@ -1,0 +1,1 @@
+"""Readers of what annotation tools write, all into one typed ``schema.Annotation``."""

@@ -1,0 +1,195 @@
+"""Folders that are either whole or absent, and the record of what made them."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pipe_seg
+from pipe_seg.errors import ConflictError, MachineError, Problem
+
+RECORD = "artifact.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished step: the folder at ``path`` exists, so it is complete."""
+
+    path: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``writing`` wrote down: component, section, inputs, code version, time, details."""
+        return dict(json.loads((self.path / RECORD).read_text("utf-8")))
+
+
+class Dataset(Artifact):
+    """A prepared TFDS dataset: the folder with ``dataset_info.json``."""
+
+
+class Model(Artifact):
+    """An exported model: a step's folder, a version in a store, or the bare SavedModel."""
+
+    @property
+    def saved_model(self) -> Path:
+        """The SavedModel's folder."""
+        return self.path if (self.path / "saved_model.pb").is_file() else self.path / "saved_model"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Threshold, how it was chosen, precision and size, as written when it was exported or published.
+
+        Raises:
+            MachineError: nothing was written, or it cannot be read.
+        """
+        for name, key in ((RECORD, "details"), ("manifest.json", "model")):
+            try:
+                return dict(json.loads((self.path / name).read_text("utf-8"))[key])
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError) as error:
+                raise MachineError(Problem(self.path / name, f"cannot be read: {error}")) from error
+        raise MachineError(Problem(self.path, "not an exported model", expected="RUN/model or STORE/pipe_seg/N"))
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which a pixel is claimed, baked into the graph."""
+        return float(self.facts["threshold"])
+
+
+@dataclass(frozen=True)
+class TransformedExamples:
+    """Training batches: ``epoch(number)`` gives the ``tf.data.Dataset`` of ``steps`` full batches."""
+
+    steps: int
+    batch_size: int
+    epoch: Callable[[int], Any]
+
+
+class TrainedModel(Artifact):
+    """What the trainer leaves: the best epoch's averaged weights and the log of every epoch."""
+
+    @property
+    def weights(self) -> Path:
+        """The Keras weights file."""
+        return self.path / "weights.weights.h5"
+
+    @property
+    def history(self) -> Path:
+        """JSON: a list with one object of scalars an epoch."""
+        return self.path / "history.json"
+
+
+class Evaluation(Artifact):
+    """Scores and the evaluator's blessing: whether the model may be served."""
+
+    @property
+    def blessed(self) -> bool:
+        """Whether the scores pass the bar that was set."""
+        return bool(self.record["details"]["blessed"])
+
+
+class InfraBlessing(Artifact):
+    """A fresh process loaded the model and answered real frames."""
+
+    @property
+    def blessed(self) -> bool:
+        """Whether it answered, and answered right."""
+        return bool(self.record["details"]["blessed"])
+
+
+class PushedModel(Artifact):
+    """A version in a model store."""
+
+
+@contextmanager
+def writing(
+    target: Path,
+    *,
+    component: str,
+    section: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    details: dict[str, Any] | None = None,
+) -> Iterator[Path]:
+    """Give a folder to fill; when the block ends well it is synced and renamed to ``target``.
+
+    On any error the folder is removed and ``target`` never appears. ``details`` may be filled inside
+    the block; it is written last.
+
+    Raises:
+        ConflictError: ``target`` exists already.
+        MachineError: it cannot be written.
+    """
+    partial = target.parent / f".{target.name}.partial"
+    if target.exists():
+        raise ConflictError(Problem(target, "exists already", expected="a new name, or remove it first"))
+    with environment(target):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            record = {
+                "component": component,
+                "code_version": pipe_seg.__version__,
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                "section": dict(section or {}),
+                "inputs": dict(inputs or {}),
+                "details": details or {},
+            }
+            write_json(partial / RECORD, record)
+            sync_tree(partial)
+            os.rename(partial, target)
+            sync(target.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def environment(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` about the machine into a ``MachineError`` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or path
+        cure = "a folder you may write to, with free space"
+        raise MachineError(Problem(place, f"cannot be written: {error.strerror or error}", expected=cure)) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented UTF-8 JSON with sorted keys; NaN is refused."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", "utf-8")
+
+
+def sync(path: Path) -> None:
+    """Ask the operating system to put a file or folder on disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Sync every file below ``folder``, then the folders, the deepest first."""
+    for path in sorted(folder.rglob("*"), key=lambda path: -len(path.parts)):
+        sync(path)
+    sync(folder)
+
+
+def digest_file(path: Path) -> str:
+    """Give the sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_tree(folder: Path) -> dict[str, str]:
+    """Give the sha256 of every file below ``folder`` by its path, POSIX style and sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}

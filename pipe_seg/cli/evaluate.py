@@ -1,0 +1,83 @@
+"""``evaluate``: an exported model on labelled frames."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from pipe_seg import config as settings
+from pipe_seg import pipeline
+from pipe_seg.artifacts import Evaluation
+from pipe_seg.cli import options, quiet, results
+from pipe_seg.errors import ConfigError, MachineError, Problem, RefusedError
+
+
+@click.command()
+@click.argument("model", metavar="RUN|MODEL")
+@click.option("--dataset", type=click.Choice(["pbs", "ps"]), default="ps", show_default=True, help="What to score on.")
+@click.option("--split", type=click.Choice(["train", "validation"]), default="validation", show_default=True)
+@click.option("--threshold", type=float, help="Instead of the model's own, 0.001 … 0.999.")
+@click.option("--fail-under", multiple=True, metavar="SCORE=VALUE", help="Exit 6 below this, as iou=0.4.")
+@click.option("--out", type=options.FOLDER, help="The folder to make [default: beside the model].")
+@options.manual_dir
+@options.configured
+@options.runs
+@options.as_json
+def evaluate(
+    model: str,
+    dataset: str,
+    split: str,
+    threshold: float | None,
+    fail_under: tuple[str, ...],
+    out: Path | None,
+    manual_dir: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    unlock: bool,
+    runs: Path,
+    as_json: bool,
+) -> None:
+    """Score the exported model of RUN, or a MODEL folder, at each frame's own resolution."""
+    bars = dict(_bar(text) for text in fail_under)
+    chosen = overrides if threshold is None else (*overrides, f"evaluator.threshold={threshold}")
+    loaded = settings.load(preset, chosen, unlock=unlock)
+    found = pipeline.find_model(model, runs)
+    folder = out or found.path.parent / f"evaluation_{datetime.now():%Y%m%d-%H%M%S}_{dataset}_{split}"
+    quiet.tensorflow()
+    examples = pipeline.examples(loaded, dataset, manual_dir, options.say)
+    evaluation = pipeline.evaluate(loaded, found, examples, out=folder, split=split)
+    scores = _scores(evaluation)
+    click.echo(json.dumps(scores) if as_json else f"{results.headline(scores)}\nreport     {folder / 'report.html'}")
+    _hold(scores, bars)
+
+
+def _scores(evaluation: Evaluation) -> dict[str, object]:
+    path = evaluation.path / "scores.json"
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise MachineError(Problem(path, f"cannot be read: {error}")) from error
+
+
+def _bar(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise ConfigError(Problem("--fail-under", "not a bar", got=text, expected="score=value, as iou=0.4")) from error
+
+
+def _hold(scores: dict[str, object], bars: dict[str, float]) -> None:
+    headline = scores["headline"]
+    assert isinstance(headline, dict)
+    unknown = sorted(set(bars) - set(headline))
+    if unknown:
+        raise ConfigError(Problem("--fail-under", "unknown score", got=unknown[0], expected=", ".join(headline)))
+    low = [
+        Problem(name, "under the bar", got=headline[name]["value"], expected=f"at least {bar}")
+        for name, bar in bars.items()
+        if headline[name]["value"] is None or headline[name]["value"] < bar
+    ]
+    if low:
+        raise RefusedError(*low)

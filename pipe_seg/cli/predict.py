@@ -1,0 +1,32 @@
+"""``predict``: masks for images and folders."""
+
+import json
+from pathlib import Path
+
+import click
+
+from pipe_seg import pipeline
+from pipe_seg.cli import options, quiet
+
+MASK_VALUES = {"0/255": 255, "0/1": 1}
+
+
+@click.command()
+@click.argument("model", metavar="RUN|MODEL")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=options.FOLDER, required=True, help="Where masks, overlays and the table go.")
+@click.option("--mask-values", type=click.Choice(list(MASK_VALUES)), default="0/255", show_default=True)
+@options.runs
+@options.as_json
+def predict(model: str, sources: tuple[Path, ...], out: Path, mask_values: str, runs: Path, as_json: bool) -> None:
+    """Write <stem>_mask.png, <stem>_overlay.jpg and predictions.csv for images and folders of images."""
+    found = pipeline.find_model(model, runs)
+    quiet.tensorflow()
+    from pipe_seg.components import bulk_inferrer
+
+    rows = []
+    answers = bulk_inferrer.run(found, sources=sources, out=out, mask_value=MASK_VALUES[mask_values])
+    for row in answers:
+        rows.append(row)
+        options.say(f"{row['file']}  {100 * row['defect_area_fraction']:.1f} % defect")
+    click.echo(json.dumps(rows) if as_json else f"{len(rows)} images → {out}")

@@ -1,0 +1,46 @@
+"""How results are told at the end of a run."""
+
+from typing import Any
+
+from pipe_seg.pipeline import Run
+
+
+def summary(run: Run) -> str:
+    """Give the scores with their intervals, the verdict and where to look."""
+    scores = run.scores
+    if scores is None:
+        return f"run        {run.path}\nno scores: it was not evaluated"
+    lines = [f"run        {run.path}", headline(scores)]
+    boxes = scores["anchors"]["filled_boxes_iou"]
+    if boxes is not None:
+        lines.append(f"           filled boxes of these frames: IoU {boxes:.3f}")
+    lines.append(f"           threshold {scores['threshold']}: {scores['threshold_chosen']}")
+    verdict = "blessed" if scores["blessed"] else "not blessed"
+    lines += [f"verdict    {verdict}: {scores['reason']}", f"report     {run.evaluation.path / 'report.html'}"]
+    return "\n".join(lines)
+
+
+def headline(scores: dict[str, Any]) -> str:
+    """Give IoU and Dice in one line, with the word *rendered* where it belongs."""
+    words = "rendered " if scores["rendered"] else ""
+    truth = "filled boxes" if scores["truth"] == "box" else "held-out contours"
+    parts = "  ".join(
+        f"{words}{title} {_interval(scores['headline'][key])}" for title, key in (("IoU", "iou"), ("Dice", "dice"))
+    )
+    return f"scores     {parts}\n           on {scores['n_images']} {truth} ({scores['dataset']}, {scores['split']})"
+
+
+def next_steps(run: Run, dataset: str) -> str:
+    """Give the commands a person would type now."""
+    steps = ["python cli.py tensorboard", f"python cli.py predict {run.path} IMAGES --out predictions"]
+    if dataset == "pbs":
+        steps.insert(0, f"python cli.py train --dataset ps --init {run.path}")
+    steps.append(f"python cli.py upload {run.path}")
+    return "\n".join(f"{'next' if index == 0 else '':<11}{step}" for index, step in enumerate(steps))
+
+
+def _interval(score: dict[str, float | None]) -> str:
+    value, low, high = score["value"], score["low"], score["high"]
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f} … {high:.3f}]"

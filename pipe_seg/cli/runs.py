@@ -1,0 +1,96 @@
+"""``runs list | show | compare``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipe_seg import pipeline
+from pipe_seg.cli import options, results
+
+
+@click.group()
+def runs() -> None:
+    """List, show and compare runs."""
+
+
+@runs.command("list")
+@options.runs
+@options.as_json
+def list_(runs: Path, as_json: bool) -> None:
+    """Show every run with its dataset and scores, oldest first."""
+    rows = [_row(run) for run in pipeline.list_runs(runs)]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    if not rows:
+        click.echo(f"no runs in {runs}/ yet: python cli.py train --dataset pbs")
+        return
+    _table(["run", "trained on", "scored on", "iou", "dice", "blessed"], [list(row.values()) for row in rows])
+
+
+@runs.command()
+@click.argument("run", metavar="RUN")
+@options.runs
+@options.as_json
+def show(run: str, runs: Path, as_json: bool) -> None:
+    """Show one run: what it was made from and how good it is."""
+    found = pipeline.find_run(run, runs)
+    if as_json:
+        click.echo(json.dumps({"path": str(found.path), "run": found.info, "scores": found.scores}))
+        return
+    info = found.info
+    click.echo(results.summary(found))
+    click.echo(f"trained on {info['dataset']}, from {info['init'] or 'scratch'}, preset {info['preset']}")
+    click.echo(f"unlocked   {', '.join(info['unlocked']) or 'nothing'}")
+    click.echo(f"code       {info['commit'] or 'no commit known'}")
+
+
+@runs.command()
+@click.argument("first", metavar="RUN")
+@click.argument("second", metavar="RUN")
+@options.runs
+@options.as_json
+def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
+    """Show what differs between two runs in configuration, data, code and scores."""
+    a, b = (pipeline.find_run(reference, runs) for reference in (first, second))
+    differences = pipeline.compare(a, b)
+    if as_json:
+        click.echo(json.dumps(differences))
+        return
+    rows = [[f"{part}: {key}", *map(_text, pair)] for part, keys in differences.items() for key, pair in keys.items()]
+    _table(["", a.path.name, b.path.name], rows)
+
+
+def _row(run: pipeline.Run) -> dict[str, Any]:
+    scores = run.scores or {
+        "dataset": None,
+        "headline": {"iou": {"value": None}, "dice": {"value": None}},
+        "blessed": None,
+    }
+    words = "rendered " if scores.get("rendered") else ""
+    return {
+        "run": run.path.name,
+        "trained_on": run.info["dataset"],
+        "scored_on": f"{words}{scores['dataset']}" if scores["dataset"] else None,
+        "iou": scores["headline"]["iou"]["value"],
+        "dice": scores["headline"]["dice"]["value"],
+        "blessed": scores["blessed"],
+    }
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) and 0 <= value <= 1 else str(value)
+
+
+def _table(header: list[str], rows: list[list[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(_text, row))
+    Console(soft_wrap=True).print(table)

@@ -1,0 +1,72 @@
+"""``upload``: a blessed model into a store."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from pipe_seg import pipeline
+from pipe_seg.cli import options, results
+from pipe_seg.config import Config
+from pipe_seg.errors import ConfigError, PipeSegError, Problem
+from pipe_seg.pipeline import Run
+from pipe_seg.serving import store
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--to", "target", metavar="STORE", help="A folder in TF Serving's layout [default: pusher.store].")
+@click.option("--yes", is_flag=True, help="Answer the question; it never stands in for a blessing.")
+@click.option(
+    "--unblessed", is_flag=True, help="Publish though the evaluator did not bless it; written into the manifest."
+)
+@options.runs
+@options.as_json
+def upload(run: str, target: str | None, yes: bool, unblessed: bool, runs: Path, as_json: bool) -> None:
+    """Publish RUN's model as the next version: staged, verified in a fresh process, then renamed."""
+    found = pipeline.find_run(run, runs)
+    settings = found.config
+    if found.scores is None:
+        raise ConfigError(Problem(found.path, "this run was not evaluated", expected="a run that ended well"))
+    where = store.local(target or settings.pusher.store)
+    options.say(results.summary(found))
+    options.say(served_now(where))
+    if not yes and not ask(blessed=bool(found.scores["blessed"])):
+        options.say("not saved")
+        return
+    pushed = pipeline.push(settings, found, store=target, unblessed=unblessed)
+    click.echo(json.dumps({"version": str(pushed.path)}) if as_json else f"saved      {pushed.path}")
+
+
+def ask(*, blessed: bool) -> bool:
+    """Ask *Save the model to the server?*; the default comes from the blessing.
+
+    Raises:
+        ConfigError: nobody is there to ask.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigError(Problem("upload", "nobody to ask", expected="--yes"))
+    if not blessed:
+        options.say("The scores are poor: better refrain.")
+    return click.confirm("Save the model to the server?", default=blessed, err=True)
+
+
+def served_now(folder: Path) -> str:
+    """Give the scores of the newest version in a store."""
+    base = folder / store.MODEL_NAME
+    newest = store.versions(base)[-1:]
+    if not newest:
+        return f"served now nothing in {folder}"
+    try:
+        scores = store.manifest(base / str(newest[0]))["scores"]
+    except (PipeSegError, KeyError):
+        return f"served now version {newest[0]}, without a readable manifest"
+    return f"served now version {newest[0]}: " + "  ".join(
+        f"{key} {value:.3f}" for key, value in scores.items() if value is not None
+    )
+
+
+def save(settings: Config, run: Run, *, target: str | None, unblessed: bool) -> Path:
+    """Publish ``run`` and give the new version's folder."""
+    return pipeline.push(settings, run, store=target, unblessed=unblessed).path

@@ -1,0 +1,27 @@
+"""A fresh process loads the model and answers real frames → a blessing, or the reason there is none."""
+
+import tempfile
+from pathlib import Path
+
+from pipe_seg import artifacts
+from pipe_seg.artifacts import Dataset, InfraBlessing, Model
+from pipe_seg.config import InfraValidatorSection
+from pipe_seg.data import examples
+from pipe_seg.serving import probe
+
+
+def run(section: InfraValidatorSection, *, model: Model, dataset: Dataset, out: Path) -> InfraBlessing:
+    """Ask ``model`` for ``section.frames`` frames of the validation split in a child process."""
+    frames = examples.load(dataset.path, "validation").take(section.frames)
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = []
+        for index, example in enumerate(frames.as_numpy_iterator()):
+            paths.append(Path(scratch) / f"{index}.jpg")
+            paths[-1].write_bytes(example["image"])
+        answer = probe.ask(model.saved_model, paths, section.timeout_s)
+    blessed = not answer["faults"] and answer["frames"] == len(paths) > 0
+    inputs = {"model": str(model.path), "dataset": str(dataset.path)}
+    with artifacts.writing(out, component="infra_validator", section=section.model_dump(), inputs=inputs,
+                           details={**answer, "blessed": blessed}):  # fmt: skip
+        pass
+    return InfraBlessing(out)

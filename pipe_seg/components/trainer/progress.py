@@ -1,0 +1,62 @@
+"""What a person sees while it trains: a bar on a terminal, one line an epoch in a log."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+@dataclass
+class Reporter:
+    """Counts images and says how it goes, on stderr."""
+
+    epochs: int
+    steps: int
+    console: Console
+    bar: Progress | None
+    task: TaskID | None
+    started: float = field(default_factory=time.monotonic)
+    epoch_started: float = field(default_factory=time.monotonic)
+
+    def step(self, steps: int, images: int, scores: Mapping[str, float]) -> float:
+        """Note ``steps`` more steps; give this epoch's images a second."""
+        rate = images / max(time.monotonic() - self.epoch_started, 1e-9)
+        if self.bar and self.task is not None:
+            note = f"loss {scores['loss']:.3f}  iou {scores['iou']:.3f}  {rate:.0f} images/s"
+            self.bar.update(self.task, advance=steps, note=note)
+        return rate
+
+    def epoch(self, number: int, rate: float, train: Mapping[str, float], validation: Mapping[str, float],
+              best: bool) -> None:  # fmt: skip
+        """Write the line of an epoch and start the clock of the next."""
+        spent = time.monotonic() - self.started
+        left = spent / number * (self.epochs - number)
+        mark = "  best so far" if best else ""
+        self.console.print(
+            f"epoch {number}/{self.epochs}  loss {train['loss']:.4f}  iou {train['iou']:.4f}  │ validation "
+            f"iou {validation['iou']:.4f}  dice {validation['dice']:.4f}  │ {rate:.0f} images/s  "
+            f"ETA {int(left // 60)}:{int(left % 60):02d}{mark}",
+            highlight=False,
+        )
+        self.epoch_started = time.monotonic()
+
+
+@contextmanager
+def reporting(epochs: int, steps: int) -> Iterator[Reporter]:
+    """Show progress on stderr while the block runs; no bar when it is not a terminal."""
+    console = Console(stderr=True, soft_wrap=True)
+    if not sys.stderr.isatty():
+        yield Reporter(epochs, steps, console, None, None)
+        return
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield Reporter(epochs, steps, console, bar, bar.add_task("training", total=epochs * steps, note=""))

@@ -1,0 +1,1 @@
+"""From TFDS examples to what the network eats."""

@@ -1,0 +1,119 @@
+"""One random change on image and mask alike, keyed by (seed, epoch, example): stateless, in graph, uint8.
+
+Geometry is one projective warp of image, mask and padding stacked together, so they cannot part; light is
+one look-up table a channel. Ranges follow what CCTV crawlers do: roll, zoom, exposure, white balance,
+focus, sensor noise. Nothing is flipped upside down: gravity is information in a pipe.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+ROLL_DEGREES = 15.0
+ZOOM = (0.75, 1.5)
+SHIFT = 0.12
+TILT = 0.12
+LEVEL = 128
+
+
+def key(seed: int, epoch: int, example: Any) -> Any:
+    """Give the stateless seed, (2,) int32, of one example (an int64 scalar) in one epoch."""
+    base = tf.random.fold_in(tf.constant([seed, 0x5EED], tf.int32), epoch)
+    return tf.random.fold_in(base, tf.cast(example, tf.int32))
+
+
+def augment(image: Any, mask: Any, valid: Any, seed: Any) -> tuple[Any, Any, Any]:
+    """Change one example.
+
+    Args:
+        image: (height, width, 3) uint8 RGB; what does not count comes back black, as letterbox pads.
+        mask: (height, width, 1) uint8 {0, 1}.
+        valid: (height, width, 1) uint8 {0, 1}; what the warp brings in from outside becomes 0.
+        seed: from ``key``.
+
+    Returns:
+        The three, same shapes and types.
+    """
+    seeds = tf.unstack(tf.random.split(seed, 4))
+    image, mask, valid = warp(image, mask, valid, seeds[0])
+    image = relight(image, seeds[1])
+    image = add_noise(defocus(image, seeds[2]), seeds[3])
+    return image * valid, mask, valid
+
+
+def warp(image: Any, mask: Any, valid: Any, seed: Any) -> tuple[Any, Any, Any]:
+    """Mirror, roll, zoom, shift and tilt with one bilinear resampling."""
+    height, width = image.shape[0], image.shape[1]
+    stacked = tf.concat([image, mask * 255, valid * 255], -1)
+    warped = tf.raw_ops.ImageProjectiveTransformV3(
+        images=stacked[None],
+        transforms=_projection(seed, height, width)[None],
+        output_shape=(height, width),
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )[0]
+    kept = tf.cast(warped[..., 3:] >= LEVEL, tf.uint8)
+    return warped[..., :3], kept[..., :1], kept[..., 1:]
+
+
+def _projection(seed: Any, height: int, width: int) -> Any:
+    """Give the eight numbers that map output pixels to input pixels, about the centre."""
+    u = tf.random.stateless_uniform((7,), seed, -1.0, 1.0)
+    mirror = tf.where(u[0] < 0, -1.0, 1.0)
+    roll = u[1] * (ROLL_DEGREES * 3.14159265 / 180)
+    low, high = (tf.math.log(value) for value in ZOOM)
+    scale = tf.exp(-(low + (u[2] + 1) / 2 * (high - low)))
+    cos, sin = tf.cos(roll) * scale, tf.sin(roll) * scale
+    linear = tf.stack([[cos * mirror, -sin, u[3] * SHIFT * width], [sin * mirror, cos, u[4] * SHIFT * height]])
+    tilt = tf.stack([u[5] * TILT / width, u[6] * TILT / height, 1.0])
+    matrix = tf.concat([linear, tilt[None]], 0)
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    to_centre = tf.constant([[1.0, 0, -centre_x], [0, 1.0, -centre_y], [0, 0, 1.0]])
+    back = tf.constant([[1.0, 0, centre_x], [0, 1.0, centre_y], [0, 0, 1.0]])
+    full = back @ matrix @ to_centre
+    return tf.reshape(full / full[2, 2], (9,))[:8]
+
+
+def relight(image: Any, seed: Any) -> Any:
+    """Change exposure, contrast, gamma, black level and white balance; one frame in ten loses its colour."""
+    u = tf.random.stateless_uniform((7,), seed, -1.0, 1.0)
+    level = tf.range(256, dtype=tf.float32) / 255
+    curve = tf.pow(level, tf.exp(0.4 * u[0])) * tf.exp(0.35 * u[1])
+    curve = (curve - 0.4) * tf.exp(0.3 * u[2]) + 0.4 + 0.08 * u[3]
+    table = curve[:, None] * tf.exp(0.12 * tf.stack([u[4], 0.0, u[5]]))[None]
+    table = tf.cast(tf.clip_by_value(tf.round(table * 255), 0, 255), tf.uint8)
+    index = tf.cast(image, tf.int32)
+    lit = tf.stack([tf.gather(table[:, channel], index[..., channel]) for channel in range(3)], -1)
+    return tf.cond(u[6] < -0.8, lambda: _grey(lit), lambda: lit)
+
+
+def _grey(image: Any) -> Any:
+    return tf.repeat(tf.image.rgb_to_grayscale(image), 3, axis=-1)
+
+
+def defocus(image: Any, seed: Any) -> Any:
+    """Blur one frame in four by a small Gaussian."""
+    u = tf.random.stateless_uniform((2,), seed)
+    return tf.cond(u[0] < 0.25, lambda: _blur(image, 0.5 + 1.0 * u[1]), lambda: image)
+
+
+def _blur(image: Any, sigma: Any) -> Any:
+    weights = tf.exp(-0.5 * tf.square(tf.range(-2, 3, dtype=tf.float32) / sigma))
+    kernel = tf.tile((weights / tf.reduce_sum(weights))[:, None, None, None], (1, 1, 3, 1))
+    x = tf.cast(image, tf.float32)[None]
+    x = tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), "SAME")
+    x = tf.nn.depthwise_conv2d(x, tf.transpose(kernel, (1, 0, 2, 3)), (1, 1, 1, 1), "SAME")
+    return tf.cast(tf.clip_by_value(tf.round(x[0]), 0, 255), tf.uint8)
+
+
+def add_noise(image: Any, seed: Any) -> Any:
+    """Add Gaussian noise of up to 12 grey levels to one frame in two."""
+    seeds = tf.unstack(tf.random.split(seed, 2))
+    u = tf.random.stateless_uniform((2,), seeds[0])
+    return tf.cond(u[0] < 0.5, lambda: _noisy(image, 12 * u[1], seeds[1]), lambda: image)
+
+
+def _noisy(image: Any, sigma: Any, seed: Any) -> Any:
+    noise = tf.random.stateless_normal((*image.shape[:2], 1), seed) * sigma
+    return tf.cast(tf.clip_by_value(tf.round(tf.cast(image, tf.float32) + noise), 0, 255), tf.uint8)

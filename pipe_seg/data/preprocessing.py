@@ -1,0 +1,55 @@
+"""Pixels → what the network eats. The only place, in training and in the exported graph alike.
+
+Frames keep their proportions: they are scaled to fit and padded below and to the right (letterbox).
+Orientation tags are ignored, so an image and the mask drawn on its stored pixels always agree.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+MASK_LEVEL = 0.5
+
+
+def decode(image_bytes: Any) -> Any:
+    """Give an encoded frame (scalar string) as (height, width, 3) uint8 RGB, as stored."""
+    image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def fitted_size(height: Any, width: Any, target: tuple[int, int]) -> tuple[Any, Any]:
+    """Give the height and width, int32, that a frame takes inside ``target`` (height, width) px."""
+    height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    scale = tf.minimum(target[0] / height, target[1] / width)
+    inner = (tf.cast(tf.round(side * scale), tf.int32) for side in (height, width))
+    fitted_height, fitted_width = (tf.clip_by_value(side, 1, most) for side, most in zip(inner, target, strict=True))
+    return fitted_height, fitted_width
+
+
+def letterbox(image: Any, target: tuple[int, int]) -> Any:
+    """Give ``image`` (..., height, width, channels), 0…255, fitted into ``target`` as uint8."""
+    height, width = fitted_size(tf.shape(image)[-3], tf.shape(image)[-2], target)
+    resized = tf.image.resize(image, (height, width), antialias=True)
+    whole = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+    return tf.image.pad_to_bounding_box(whole, 0, 0, *target)
+
+
+def letterbox_mask(mask: Any, target: tuple[int, int]) -> Any:
+    """Give ``mask`` (height, width, 1), {0, 1}, fitted into ``target`` as uint8 {0, 1}."""
+    height, width = fitted_size(tf.shape(mask)[0], tf.shape(mask)[1], target)
+    resized = tf.image.resize(tf.cast(mask, tf.float32), (height, width), antialias=True)
+    return tf.image.pad_to_bounding_box(tf.cast(resized >= MASK_LEVEL, tf.uint8), 0, 0, *target)
+
+
+def valid_area(height: Any, width: Any, target: tuple[int, int]) -> Any:
+    """Give (target height, target width, 1) uint8: 1 on the frame, 0 on the padding."""
+    inner = tf.ones((*fitted_size(height, width, target), 1), tf.uint8)
+    return tf.image.pad_to_bounding_box(inner, 0, 0, *target)
+
+
+def restore(logits: Any, height: Any, width: Any) -> Any:
+    """Undo ``letterbox`` on logits (batch, target height, target width, 1): bilinear at the frame's own size."""
+    target = (int(logits.shape[1]), int(logits.shape[2]))
+    fitted_height, fitted_width = fitted_size(height, width, target)
+    inner = logits[:, :fitted_height, :fitted_width, :]
+    return tf.image.resize(inner, (height, width), method="bilinear")

@@ -1,0 +1,88 @@
+"""What can go wrong, as the person at the terminal sees it: one line a problem and an exit code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault in one place.
+
+    ``path`` and ``line`` say where, ``what`` says what is wrong, ``got`` is the value met and
+    ``expected`` the rule or the cure.
+    """
+
+    path: str | PathLike[str]
+    what: str
+    line: int | None = None
+    got: object = None
+    expected: str = ""
+
+    def __str__(self) -> str:
+        """Give ``PATH:LINE: what (got …); expected …``."""
+        where = f"{self.path}:{self.line}" if self.line else str(self.path)
+        text = f"{where}: {self.what}"
+        if self.got is not None:
+            text += f" (got {_short(self.got)})"
+        return f"{text}; expected {self.expected}" if self.expected else text
+
+
+class PipeSegError(Exception):
+    """Anything a person can put right. ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+    def __init__(self, *problems: Problem | str) -> None:
+        """Take the problems, in the order they are to be read."""
+        self.problems: Sequence[Problem | str] = problems
+        super().__init__("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """Give one line a problem, at most ``SHOWN``, then how many more there are."""
+        lines = [str(problem) for problem in self.problems[:SHOWN]]
+        hidden = len(self.problems) - SHOWN
+        return [*lines, f"… and {hidden} more"] if hidden > 0 else lines
+
+
+class ConfigError(PipeSegError):
+    """A wrong command line or configuration."""
+
+    exit_code = 2
+
+
+class InputDataError(PipeSegError):
+    """Images or labels that cannot be used as they are."""
+
+    exit_code = 3
+
+
+class MachineError(PipeSegError):
+    """Disk, memory, permission, network, a package that is not installed."""
+
+    exit_code = 4
+
+
+class ConflictError(PipeSegError):
+    """Somebody else holds, or already made, what was to be written."""
+
+    exit_code = 5
+
+
+class RefusedError(PipeSegError):
+    """Refused: not blessed, not intact, or under the score that was asked for."""
+
+    exit_code = 6
+
+
+class DivergedError(PipeSegError):
+    """Training ran into numbers that are not finite."""
+
+    exit_code = 7
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,1 @@
+"""Networks, losses and metrics in pure Keras 3: they run on every Keras backend."""

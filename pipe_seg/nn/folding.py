@@ -1,0 +1,40 @@
+"""Batch normalisation folded into the convolutions before it: the same function, fewer passes."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from pipe_seg.config import ModelSection
+from pipe_seg.nn import models
+
+
+def fold(section: ModelSection, trained: keras.Model, *, precision: str = "float32") -> keras.Model:
+    """Give an inference network that answers as ``trained`` does with ``training=False``.
+
+    Args:
+        section: what ``trained`` was built from.
+        trained: a model from ``models.build``.
+        precision: ``float32`` or ``bfloat16``, as in ``models.build``.
+    """
+    folded = models.build(section, precision=precision, folded=True)
+    refill(folded, trained)
+    return folded
+
+
+def refill(folded: keras.Model, trained: keras.Model) -> None:
+    """Copy the weights of ``trained`` into a network made by ``fold``, folding on the way."""
+    sources = {layer.name: layer for layer in trained.layers}
+    for layer in folded.layers:
+        if layer.weights:
+            layer.set_weights(_folded_weights(sources[layer.name], sources.get(f"{layer.name}_norm"), layer))
+
+
+def _folded_weights(convolution: Any, norm: Any, target: Any) -> list[np.ndarray]:
+    """Give kernel·γ/√(σ²+ε) and β − μ·γ/√(σ²+ε); anything without batch normalisation as it is."""
+    weights = convolution.get_weights()
+    if norm is None or len(weights) == len(target.weights):
+        return weights
+    gamma, beta, mean, variance = (value.astype(np.float64) for value in norm.get_weights())
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    return [(weights[0] * scale).astype(np.float32), (beta - mean * scale).astype(np.float32)]

@@ -1,0 +1,142 @@
+"""The network: a functional UNet that turns 0…255 RGB frames into float32 logits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from pipe_seg.config import ModelSection
+from pipe_seg.nn.normalization import FusedBatchNormalization
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def build(section: ModelSection, *, precision: str = "float32", folded: bool = False) -> keras.Model:
+    """Give a UNet (Ronneberger et al., arXiv 1505.04597) ending in logits.
+
+    Args:
+        section: widths, depth, normalisation and encoder.
+        precision: ``float32`` or ``bfloat16``: what the convolutions compute in. Weights and logits
+            are float32 either way.
+        folded: leave out batch normalisation and give its convolutions a bias, the form that
+            ``folding.fold`` fills for inference.
+
+    Returns:
+        A functional model: ``image`` (batch, height, width, 3), float32, 0…255 RGB, any height and
+        width → ``logits`` (batch, height, width, 1), float32.
+    """
+    style = _Style(section, POLICIES[precision], folded)
+    image = keras.Input((None, None, 3), name="image", dtype="float32")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling", dtype="float32")(image)
+    padded = PadToMultiple(2**section.depth, name="pad", dtype="float32")(x)
+    x = style.cast(padded)
+    skips = []
+    for level in range(section.depth):
+        x = style.encode(x, section.width << level, f"encoder_{level}")
+        skips.append(x)
+        x = keras.layers.MaxPooling2D(2, name=f"pool_{level}", dtype=style.dtype)(x)
+    x = style.encode(x, section.width << section.depth, "bottleneck")
+    if section.dropout:
+        x = keras.layers.SpatialDropout2D(section.dropout, name="dropout", dtype=style.dtype)(x)
+    for level in reversed(range(section.depth)):
+        x = style.up(x, skips[level], section.width << level, f"decoder_{level}")
+    logits = keras.layers.Conv2D(1, 1, name="head", dtype="float32")(x)
+    logits = CropLike(name="logits", dtype="float32")([logits, image])
+    return keras.Model(image, logits, name="unet")
+
+
+@dataclass(frozen=True)
+class _Style:
+    """What every block of one network shares."""
+
+    section: ModelSection
+    dtype: str
+    folded: bool
+
+    def cast(self, x: Any) -> Any:
+        return keras.layers.Activation("linear", name="cast", dtype=self.dtype)(x)
+
+    def encode(self, x: Any, filters: int, name: str) -> Any:
+        if self.section.encoder == "plain":
+            return self.pair(x, filters, name)
+        shortcut = self.normalised(x, filters, f"{name}_shortcut", size=1, activation=False)
+        x = self.normalised(x, filters, f"{name}_conv_0")
+        x = self.normalised(x, filters, f"{name}_conv_1", activation=False)
+        x = keras.layers.Add(name=f"{name}_add", dtype=self.dtype)([x, shortcut])
+        return keras.layers.ReLU(name=f"{name}_relu", dtype=self.dtype)(x)
+
+    def up(self, x: Any, skip: Any, filters: int, name: str) -> Any:
+        x = keras.layers.Conv2DTranspose(filters, 2, strides=2, name=f"{name}_up", dtype=self.dtype)(x)
+        x = keras.layers.Concatenate(name=f"{name}_concat", dtype=self.dtype)([skip, x])
+        return self.pair(x, filters, name)
+
+    def pair(self, x: Any, filters: int, name: str) -> Any:
+        x = self.normalised(x, filters, f"{name}_conv_0")
+        return self.normalised(x, filters, f"{name}_conv_1")
+
+    def normalised(self, x: Any, filters: int, name: str, *, size: int = 3, activation: bool = True) -> Any:
+        fold = self.folded and self.section.norm == "batch"
+        fused_relu = "relu" if fold and activation else None
+        x = keras.layers.Conv2D(
+            filters,
+            size,
+            padding="same",
+            use_bias=fold,
+            activation=fused_relu,
+            kernel_initializer="he_normal",
+            name=name,
+            dtype=self.dtype,
+        )(x)
+        if fold:
+            return x
+        x = self.norm(filters, f"{name}_norm")(x)
+        return keras.layers.ReLU(name=f"{name}_relu", dtype=self.dtype)(x) if activation else x
+
+    def norm(self, filters: int, name: str) -> keras.layers.Layer:
+        if self.section.norm == "batch":
+            return FusedBatchNormalization(name=name, dtype=self.dtype)
+        return keras.layers.GroupNormalization(min(8, filters), name=name, dtype=self.dtype)
+
+
+@keras.saving.register_keras_serializable("pipe_seg")
+class PadToMultiple(keras.layers.Layer):
+    """Pad height and width with zeros, below and to the right, to a multiple of ``multiple`` px."""
+
+    def __init__(self, multiple: int, **kwargs: Any) -> None:
+        """Set the multiple; ``kwargs`` go to ``keras.layers.Layer``."""
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, inputs: Any) -> Any:
+        """Give ``inputs`` (batch, height, width, channels) padded; the same object when nothing is due."""
+        height, width = ops.shape(inputs)[1:3]
+        below, right = -height % self.multiple, -width % self.multiple
+        if isinstance(below, int) and isinstance(right, int) and below == right == 0:
+            return inputs
+        return ops.pad(inputs, ((0, 0), (0, below), (0, right), (0, 0)))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Give the padded shape; unknown sides stay unknown."""
+        batch, *sides, channels = input_shape
+        return (batch, *(None if side is None else side + -side % self.multiple for side in sides), channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Give the arguments that rebuild this layer."""
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("pipe_seg")
+class CropLike(keras.layers.Layer):
+    """Crop the first input to the height and width of the second: undoes ``PadToMultiple``."""
+
+    def call(self, inputs: list[Any]) -> Any:
+        """Give the first of ``inputs`` cut to the size of the second."""
+        x, reference = inputs
+        height, width = ops.shape(reference)[1:3]
+        return x[:, :height, :width, :]
+
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        """Give the second input's height and width with the first's channels."""
+        x, reference = input_shape
+        return (x[0], reference[1], reference[2], x[3])

@@ -1,0 +1,53 @@
+"""Optimizers by their configured name."""
+
+from typing import Any
+
+import keras
+
+from pipe_seg.config import Optimizer
+
+
+def build(optimizer: Optimizer, learning_rate: Any) -> keras.optimizers.Optimizer:
+    """Give the optimizer that ``optimizer`` names.
+
+    Args:
+        optimizer: one member of the tagged union in the configuration.
+        learning_rate: a float or a ``keras.optimizers.schedules.LearningRateSchedule``.
+    """
+    arguments = optimizer.model_dump(exclude={"name"})
+    if optimizer.name == "sgd":
+        return keras.optimizers.SGD(learning_rate, **arguments)
+    built = FusedAdamW(learning_rate, **arguments)
+    built.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return built
+
+
+@keras.saving.register_keras_serializable("pipe_seg")
+class FusedAdamW(keras.optimizers.AdamW):
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101) whose update is one kernel on TensorFlow.
+
+    The moments and the result are those of ``keras.optimizers.AdamW``; only the number of passes over
+    memory differs. On other backends it is that class.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Move ``variable`` one step against ``gradient``."""
+        if keras.backend.backend() != "tensorflow" or self.amsgrad:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(tf.cast(self.beta_1, tf.float32), step),
+            beta2_power=tf.pow(tf.cast(self.beta_2, tf.float32), step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=tf.cast(self.beta_1, tf.float32),
+            beta2=tf.cast(self.beta_2, tf.float32),
+            epsilon=tf.cast(self.epsilon, tf.float32),
+            grad=tf.cast(gradient, tf.float32),
+        )

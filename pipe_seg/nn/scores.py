@@ -1,0 +1,209 @@
+"""Scores in numpy: from counts of pixels to the numbers of a report, with their intervals.
+
+Golden values, worked out by hand, stand in ``tests/golden``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cv2
+import numpy as np
+
+LEVELS = 1000
+THRESHOLDS = (np.arange(LEVELS + 1) / LEVELS).astype(np.float32)
+Empty = Literal["skip", "one", "zero"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels of one image, or summed over several."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Give the counts of both together."""
+        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
+    @property
+    def iou(self) -> float:
+        """TP/(TP + FP + FN); NaN when nothing is true and nothing claimed."""
+        return _ratio(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def dice(self) -> float:
+        """2·TP/(2·TP + FP + FN); NaN when nothing is true and nothing claimed."""
+        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def precision(self) -> float:
+        """TP/(TP + FP); NaN when nothing is claimed."""
+        return _ratio(self.tp, self.tp + self.fp)
+
+    @property
+    def recall(self) -> float:
+        """TP/(TP + FN); NaN when nothing is true."""
+        return _ratio(self.tp, self.tp + self.fn)
+
+
+@dataclass(frozen=True)
+class FrameScore:
+    """What one frame adds to a report, for every threshold at once.
+
+    ``positives`` and ``negatives``: (1001,) int64, how many defect and background pixels have a
+    probability in [k/1000, (k+1)/1000); ``labels``: class ids in the truth.
+    """
+
+    file_name: str
+    group_id: str
+    labels: tuple[int, ...]
+    positives: np.ndarray = field(repr=False, compare=False)
+    negatives: np.ndarray = field(repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls, probability: np.ndarray, mask: np.ndarray, file_name: str, group_id: str, labels: tuple[int, ...]
+    ) -> "FrameScore":
+        """Count ``probability`` (height, width) float32 against ``mask`` {0, 1} of the same shape."""
+        level = level_of(probability)
+        truth = mask.astype(bool)
+        positives = np.bincount(level[truth], minlength=LEVELS + 1)
+        negatives = np.bincount(level[~truth], minlength=LEVELS + 1)
+        return cls(file_name, group_id, labels, positives, negatives)
+
+    def counts(self, threshold: float) -> Counts:
+        """Give the counts of the mask p ≥ ``threshold``, a multiple of 0.001."""
+        k = round(threshold * LEVELS)
+        tp, fp = int(self.positives[k:].sum()), int(self.negatives[k:].sum())
+        return Counts(tp, fp, int(self.positives.sum()) - tp, int(self.negatives.sum()) - fp)
+
+
+def level_of(probability: np.ndarray) -> np.ndarray:
+    """Give, for each value, the largest k with p ≥ float32(k/1000): exact, so a mask and a curve agree."""
+    level = np.clip((probability * LEVELS).astype(np.int32), 0, LEVELS)
+    level -= probability < THRESHOLDS[level]
+    above = np.minimum(level + 1, LEVELS)
+    return np.where((above > level) & (probability >= THRESHOLDS[above]), above, level)
+
+
+def image_mean(values: Sequence[float], empty: Empty = "skip") -> float:
+    """Give the mean over images; NaN marks an empty one, and ``empty`` says what it counts as."""
+    array = np.asarray(values, np.float64)
+    if empty == "skip":
+        array = array[~np.isnan(array)]
+    else:
+        array = np.nan_to_num(array, nan=1.0 if empty == "one" else 0.0)
+    return float(array.mean()) if array.size else float("nan")
+
+
+def best_threshold(frames: Sequence[FrameScore]) -> float:
+    """Give the threshold with the highest image-mean IoU; on a plateau, its middle."""
+    positives = np.stack([frame.positives for frame in frames])
+    negatives = np.stack([frame.negatives for frame in frames])
+    tp = positives[:, ::-1].cumsum(1)[:, ::-1]
+    fp = negatives[:, ::-1].cumsum(1)[:, ::-1]
+    union = positives.sum(1, keepdims=True) + fp
+    iou = np.divide(tp, union, out=np.full(tp.shape, np.nan), where=union > 0)
+    counted = ~np.isnan(iou)
+    mean = np.where(counted, iou, 0).sum(0)[1:LEVELS] / np.maximum(counted.sum(0)[1:LEVELS], 1)
+    best = np.flatnonzero(mean >= mean.max() - 1e-12)
+    return float(best[len(best) // 2] + 1) / LEVELS
+
+
+def bootstrap_interval(
+    values: Sequence[float], groups: Sequence[str], draws: int, seed: int, statistic: Callable[[np.ndarray], float]
+) -> tuple[float, float]:
+    """Give the 95 % percentile interval of ``statistic`` when whole groups are drawn again.
+
+    Args:
+        values: one row a frame.
+        groups: the scene of each frame; frames of one scene are drawn together.
+        draws: how many times.
+        seed: of the draws.
+        statistic: rows → one number.
+    """
+    rows = np.asarray(values, np.float64)
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    members = [np.flatnonzero(index == group) for group in range(len(names))]
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(draws):
+        picked = rng.integers(0, len(members), len(members))
+        drawn.append(statistic(rows[np.concatenate([members[group] for group in picked])]))
+    low, high = np.nanpercentile(drawn, [2.5, 97.5]) if np.isfinite(drawn).any() else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def boundary_iou(mask: np.ndarray, claimed: np.ndarray, depth_px: int) -> float:
+    """Give the IoU of the bands within ``depth_px`` of each edge (Cheng et al., CVPR 2021)."""
+    band, claimed_band = _band(mask, depth_px), _band(claimed, depth_px)
+    return _ratio(int((band & claimed_band).sum()), int((band | claimed_band).sum()))
+
+
+def _band(mask: np.ndarray, depth_px: int) -> np.ndarray:
+    padded = np.pad(mask.astype(np.uint8), 1)
+    eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=depth_px)[1:-1, 1:-1]
+    return mask.astype(bool) & (eroded == 0)
+
+
+def surface_dice(mask: np.ndarray, claimed: np.ndarray, tolerance_px: float) -> float:
+    """Give the share of both outlines that lies within ``tolerance_px`` of the other (Nikolov et al., 2018).
+
+    NaN when both are empty, 0 when one is. Outlines are those of marching squares: every block of 2 x 2
+    pixels that is neither full nor empty is an element, as long as the line through it.
+    """
+    if not mask.any() or not claimed.any():
+        return float("nan") if not mask.any() and not claimed.any() else 0.0
+    first, second = _outline(mask), _outline(claimed)
+    to_first, to_second = _distance(first > 0), _distance(second > 0)
+    near = first[to_second <= tolerance_px].sum() + second[to_first <= tolerance_px].sum()
+    return float(near / (first.sum() + second.sum()))
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Give the length of the outline in each 2 x 2 block, (height + 1, width + 1) float64."""
+    padded = np.pad(mask.astype(np.int32), 1)
+    code = padded[:-1, :-1] * 8 + padded[:-1, 1:] * 4 + padded[1:, :-1] * 2 + padded[1:, 1:]
+    short, straight, crossed = np.sqrt(0.5), 1.0, np.sqrt(2.0)
+    lengths = np.full(16, straight)
+    lengths[[0, 15]] = 0.0
+    lengths[[1, 2, 4, 8, 7, 11, 13, 14]] = short
+    lengths[[6, 9]] = crossed
+    return np.asarray(lengths[code])
+
+
+def _distance(elements: np.ndarray) -> np.ndarray:
+    background = np.where(elements, 0, 1).astype(np.uint8)
+    return np.asarray(cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+
+
+def precision_recall(frames: Sequence[FrameScore]) -> tuple[np.ndarray, np.ndarray]:
+    """Give pooled (precision, recall), (1001,) each, for thresholds 0, 0.001 … 1."""
+    positives = np.sum([frame.positives for frame in frames], axis=0)
+    negatives = np.sum([frame.negatives for frame in frames], axis=0)
+    tp, fp = positives[::-1].cumsum()[::-1], negatives[::-1].cumsum()[::-1]
+    precision = np.divide(tp, tp + fp, out=np.ones(tp.shape), where=tp + fp > 0)
+    return precision, tp / max(int(positives.sum()), 1)
+
+
+def average_precision(frames: Sequence[FrameScore]) -> float:
+    """Give the area under the pooled curve: the sum of precision times the step in recall."""
+    precision, recall = precision_recall(frames)
+    steps = recall - np.append(recall[1:], 0.0)
+    return float((precision * steps).sum())
+
+
+def calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
+    """Give the expected calibration error over equal bins: mean |confidence − frequency| by pixels."""
+    index = np.minimum((probability * bins).astype(int), bins - 1)
+    number = np.bincount(index, minlength=bins)
+    confidence = np.bincount(index, probability, minlength=bins)
+    frequency = np.bincount(index, truth.astype(np.float64), minlength=bins)
+    return float(np.abs(confidence - frequency).sum() / max(int(number.sum()), 1))
+
+
+def _ratio(above: int, below: int) -> float:
+    return above / below if below else float("nan")

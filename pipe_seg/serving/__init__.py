@@ -1,0 +1,1 @@
+"""The trained network as something that can be asked."""
