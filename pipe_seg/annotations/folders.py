@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pipe_seg.annotations import masks, raster, via, yolo
@@ -64,14 +63,20 @@ class Layout:
             raise InputDataError(*problems)
 
     def _frame(self, path: Path, split: str, polygons: dict[str, tuple[Polygon, ...]] | None) -> Frame:
-        image = masks.decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = masks.decode(path)
         height, width = image.shape[:2]
         annotation = self._annotation(path, split, polygons)
         if annotation.mask is not None and annotation.mask.shape != (height, width):
             got = f"{annotation.mask.shape[1]}x{annotation.mask.shape[0]}"
             mask_path = self._mask_path(path.stem, split) or path
-            raise InputDataError(Problem(mask_path, "mask of another size than its frame", got=got,
-                                         expected=f"{width}x{height} as {path.name}"))  # fmt: skip
+            raise InputDataError(
+                Problem(
+                    mask_path,
+                    "mask of another size than its frame",
+                    got=got,
+                    expected=f"{width}x{height} as {path.name}",
+                )
+            )
         boxes = annotation.boxes or tuple(_bounding(shape, height, width) for shape in annotation.polygons)
         return Frame(
             image=path.read_bytes(),

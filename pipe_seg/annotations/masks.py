@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from pipe_seg import images
 from pipe_seg.errors import InputDataError, Problem
 
 
@@ -16,7 +16,7 @@ def read(path: Path) -> np.ndarray:
     Raises:
         InputDataError: not an image, or other values than {0, 1} or {0, 255}.
     """
-    pixels = decode(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = decode(path, images.AS_STORED)
     if pixels.ndim == 3:
         if np.ptp(pixels[..., :3], axis=-1).any():
             raise InputDataError(Problem(path, "mask in colour", expected="one channel, or three equal ones"))
@@ -27,22 +27,15 @@ def read(path: Path) -> np.ndarray:
     return (pixels > 0).astype(np.uint8)
 
 
-def decode(path: Path, flags: int) -> np.ndarray:
-    """Give the pixels of an image file, as OpenCV reads it under ``flags``.
+def decode(path: Path, flags: int = images.COLOUR) -> np.ndarray:
+    """Give the pixels of an image file.
 
     Raises:
         InputDataError: empty, unreadable or broken.
     """
     try:
-        data = path.read_bytes()
+        return images.decode(path.read_bytes(), flags)
     except OSError as error:
         raise InputDataError(Problem(path, f"cannot be read: {error.strerror}")) from error
-    if not data:
-        raise InputDataError(Problem(path, "empty file", expected="an image; copy it again"))
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise InputDataError(Problem(path, "not an image, or broken", expected="a whole JPEG or PNG; copy it again"))
-    return pixels
+    except ValueError as error:
+        raise InputDataError(Problem(path, str(error), expected="a whole JPEG or PNG; copy it again")) from error

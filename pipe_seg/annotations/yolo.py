@@ -50,4 +50,5 @@ def _parse(path: Path, number: int, line: str) -> Box | Problem | None:
     corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
     if min(corners) < -TOLERANCE or max(corners) > 1 + TOLERANCE:
         return Problem(path, "box outside the frame", number, line.strip(), "corners within 0…1; cut it at the border")
-    return Box(*(min(max(corner, 0.0), 1.0) for corner in corners), int(label))
+    x_min, y_min, x_max, y_max = (min(max(corner, 0.0), 1.0) for corner in corners)
+    return Box(x_min, y_min, x_max, y_max, int(label))

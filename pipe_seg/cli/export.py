@@ -14,8 +14,13 @@ PRECISIONS = {"auto": "auto", "float32": "float32", "bf16": "bfloat16"}
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.option("--precision", type=click.Choice(list(PRECISIONS)), default="auto", show_default=True,
-              help="auto: bf16 where this machine computes in it; float32 runs everywhere.")  # fmt: skip
+@click.option(
+    "--precision",
+    type=click.Choice(list(PRECISIONS)),
+    default="auto",
+    show_default=True,
+    help="auto: bf16 where this machine computes in it; float32 runs everywhere.",
+)
 @click.option("--out", type=options.FOLDER, required=True, help="The folder to make.")
 @options.runs
 @options.as_json

@@ -11,6 +11,7 @@ from pipe_seg.cli import options, results
 from pipe_seg.config import Config
 from pipe_seg.errors import ConfigError, PipeSegError, Problem
 from pipe_seg.pipeline import Run
+from pipe_seg.schema import MODEL_NAME
 from pipe_seg.serving import store
 
 
@@ -54,7 +55,7 @@ def ask(*, blessed: bool) -> bool:
 
 def served_now(folder: Path) -> str:
     """Give the scores of the newest version in a store."""
-    base = folder / store.MODEL_NAME
+    base = folder / MODEL_NAME
     newest = store.versions(base)[-1:]
     if not newest:
         return f"served now nothing in {folder}"

@@ -5,17 +5,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from pipe_seg import artifacts
+from pipe_seg import artifacts, images
 from pipe_seg.artifacts import Model
 from pipe_seg.errors import ConfigError, InputDataError, Problem
 from pipe_seg.serving.saved_model import LoadedModel
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 COLUMNS = ("file", "width_px", "height_px", "defect_area_fraction", "max_probability", "mask", "overlay")
-TINT = np.array([0, 0, 255])
+RED = (0, 0, 255)
 OPACITY = 0.35
 
 
@@ -29,12 +28,13 @@ def run(model: Model, *, sources: Sequence[Path], out: Path, mask_value: int = 2
         InputDataError: nothing to do, or images that cannot be decoded (the others are answered first).
         ConfigError: two images would write the same mask.
     """
-    images = find(sources)
+    paths = find(sources)
     loaded = LoadedModel(model.saved_model)
-    rows, problems = [], []
+    rows: list[dict[str, Any]] = []
+    problems: list[Problem | str] = []
     with artifacts.environment(out):
         out.mkdir(parents=True, exist_ok=True)
-        for path in images:
+        for path in paths:
             try:
                 rows.append(_answer(loaded, path, out, mask_value))
                 yield rows[-1]
@@ -69,12 +69,15 @@ def find(sources: Iterable[Path]) -> list[Path]:
 
 def _answer(loaded: LoadedModel, path: Path, out: Path, mask_value: int) -> dict[str, Any]:
     data = path.read_bytes()
-    image = _decode(path, data)
+    try:
+        image = images.decode(data)
+    except ValueError as error:
+        raise InputDataError(Problem(path, str(error), expected="a whole JPEG, PNG or BMP")) from error
     answer = loaded.predict_bytes([data])
-    mask = cv2.imdecode(np.frombuffer(answer["mask_png_bytes"][0], np.uint8), cv2.IMREAD_UNCHANGED)
+    mask = (images.decode(answer["mask_png_bytes"][0], images.AS_STORED) > 0).astype(np.uint8)
     mask_path, overlay_path = out / f"{path.stem}_mask.png", out / f"{path.stem}_overlay.jpg"
-    mask_path.write_bytes(cv2.imencode(".png", (mask > 0).astype(np.uint8) * mask_value)[1].tobytes())
-    overlay_path.write_bytes(cv2.imencode(".jpg", overlay(image, mask))[1].tobytes())
+    mask_path.write_bytes(images.encode(mask * np.uint8(mask_value), ".png"))
+    overlay_path.write_bytes(images.encode(overlay(image, mask), ".jpg"))
     return {
         "file": str(path),
         "width_px": image.shape[1],
@@ -86,21 +89,12 @@ def _answer(loaded: LoadedModel, path: Path, out: Path, mask_value: int) -> dict
     }
 
 
-def _decode(path: Path, data: bytes) -> np.ndarray:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if image is None:
-        raise InputDataError(Problem(path, "not an image, or broken", expected="a whole JPEG, PNG or BMP"))
-    return image
-
-
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Give ``image`` (BGR) with ``mask`` tinted and outlined in red."""
-    inside = mask > 0
+    """Give ``image`` (BGR) with ``mask`` {0, 1} tinted and outlined in red."""
+    inside = mask.astype(bool)
     shown = image.copy()
-    shown[inside] = (image[inside] * (1 - OPACITY) + TINT * OPACITY).astype(np.uint8)
-    contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(shown, contours, -1, TINT.tolist(), max(1, image.shape[1] // 360))
+    shown[inside] = (image[inside] * (1 - OPACITY) + np.array(RED) * OPACITY).astype(np.uint8)
+    images.outline(shown, mask, RED)
     return shown
 
 

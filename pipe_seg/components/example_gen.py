@@ -32,8 +32,9 @@ def run(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bo
     cls = builder_class(name)
     config = "synthetic" if rendered else "default"
     if not rendered and not (manual_dir / cls.FOLDER).is_dir():
-        raise InputDataError(Problem(manual_dir, f"no folder {cls.FOLDER} here",
-                                     expected=str(cls.MANUAL_DOWNLOAD_INSTRUCTIONS)))  # fmt: skip
+        raise InputDataError(
+            Problem(manual_dir, f"no folder {cls.FOLDER} here", expected=str(cls.MANUAL_DOWNLOAD_INSTRUCTIONS))
+        )
     data_dir = Path(section.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     digest = _digest(cls, name, manual_dir, rendered)
     target = data_dir / name / config / str(cls.VERSION)

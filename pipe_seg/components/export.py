@@ -39,8 +39,9 @@ def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path) ->
         chosen = f"highest image-mean IoU on the validation split of {dataset_name(tuning.path)}"
     details = {"threshold": threshold, "threshold_chosen": chosen, "precision": precision, "size_px": list(size)}
     inputs = {"trainer": str(trained.path), "tuning": str(tuning.path)}
-    with artifacts.writing(out, component="export", section=config.export.model_dump(), inputs=inputs,
-                           details=details) as folder:  # fmt: skip
+    with artifacts.writing(
+        out, component="export", section=config.export.model_dump(), inputs=inputs, details=details
+    ) as folder:
         save(Predictor(frozen, size, threshold), folder / "saved_model")
     return Model(out)
 

@@ -21,7 +21,12 @@ def run(section: InfraValidatorSection, *, model: Model, dataset: Dataset, out: 
         answer = probe.ask(model.saved_model, paths, section.timeout_s)
     blessed = not answer["faults"] and answer["frames"] == len(paths) > 0
     inputs = {"model": str(model.path), "dataset": str(dataset.path)}
-    with artifacts.writing(out, component="infra_validator", section=section.model_dump(), inputs=inputs,
-                           details={**answer, "blessed": blessed}):  # fmt: skip
+    with artifacts.writing(
+        out,
+        component="infra_validator",
+        section=section.model_dump(),
+        inputs=inputs,
+        details={**answer, "blessed": blessed},
+    ):
         pass
     return InfraBlessing(out)

@@ -26,12 +26,20 @@ def run(
         RefusedError: a blessing is missing, or the staged copy does not load.
     """
     if not infra.blessed:
-        raise RefusedError(Problem(infra.path, "the model does not answer in a fresh process",
-                                   got="; ".join(infra.record["details"]["faults"])))  # fmt: skip
+        raise RefusedError(
+            Problem(
+                infra.path,
+                "the model does not answer in a fresh process",
+                got="; ".join(infra.record["details"]["faults"]),
+            )
+        )
     if not evaluation.blessed and not unblessed:
         reason = evaluation.record["details"]["reason"]
-        raise RefusedError(Problem(evaluation.path, "not blessed by the evaluator", got=reason,
-                                   expected="a better model, or --unblessed"))  # fmt: skip
+        raise RefusedError(
+            Problem(
+                evaluation.path, "not blessed by the evaluator", got=reason, expected="a better model, or --unblessed"
+            )
+        )
     details = evaluation.record["details"]
     facts = {
         "blessed": evaluation.blessed,

@@ -47,7 +47,7 @@ def _bbox(box: Box) -> tfds.features.BBox:
     return tfds.features.BBox(ymin=box.y_min, xmin=box.x_min, ymax=box.y_max, xmax=box.x_max)
 
 
-class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """What the builders share: features, the configs ``default`` and ``synthetic``, the group rule.
 
     A builder says where its frames come from in ``folder_frames`` and ``rendered_frames``.
@@ -87,8 +87,9 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise InputDataError(f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}") from error
         if (manual_dir / self.FOLDER).is_dir():
             return manual_dir / self.FOLDER
-        raise InputDataError(Problem(manual_dir, f"no folder {self.FOLDER} here",
-                                     expected=str(self.MANUAL_DOWNLOAD_INSTRUCTIONS)))  # fmt: skip
+        raise InputDataError(
+            Problem(manual_dir, f"no folder {self.FOLDER} here", expected=str(self.MANUAL_DOWNLOAD_INSTRUCTIONS))
+        )
 
     def _generate_examples(self, frames: Iterable[Frame]) -> Iterator[tuple[str, dict[str, Any]]]:
         for frame in frames:

@@ -34,7 +34,7 @@ def _folded_weights(convolution: Any, norm: Any, target: Any) -> list[np.ndarray
     """Give kernel·γ/√(σ²+ε) and β − μ·γ/√(σ²+ε); anything without batch normalisation as it is."""
     weights = convolution.get_weights()
     if norm is None or len(weights) == len(target.weights):
-        return weights
+        return list(weights)
     gamma, beta, mean, variance = (value.astype(np.float64) for value in norm.get_weights())
     scale = gamma / np.sqrt(variance + norm.epsilon)
     return [(weights[0] * scale).astype(np.float32), (beta - mean * scale).astype(np.float32)]

@@ -19,7 +19,8 @@ PIXELS = (1, 2)
 def build(criterion: config.Criterion) -> "ImageLoss":
     """Give the loss that ``criterion`` names."""
     arguments = criterion.model_dump(exclude={"name"})
-    return _LOSSES[criterion.name](**arguments)
+    loss: ImageLoss = _LOSSES[criterion.name](**arguments)
+    return loss
 
 
 class ImageLoss(keras.losses.Loss):
@@ -70,14 +71,14 @@ def _or_bce(region: Any, mask: Any, counted: Any, logits: Any) -> Any:
     return ops.where(has_defect, region, _bce(mask, counted, logits))
 
 
-def _tversky(mask: Any, counted: Any, logits: Any, fp_weight: float, fn_weight: float, smooth: float) -> Any:
+def _tversky(pixels: tuple[Any, Any, Any], fp_weight: float, fn_weight: float, smooth: float) -> Any:
     """Give 1 − (TP + s)/(TP + a·FP + b·FN + s) (Salehi et al., arXiv 1706.05721)."""
-    tp, fp, fn = _confusion(mask, counted, logits)
+    tp, fp, fn = _confusion(*pixels)
     whole = tp + fp_weight * fp + fn_weight * fn + smooth
     return 1.0 - (tp + smooth) / ops.maximum(whole, keras.config.epsilon())
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.losses")
 class BinaryCrossentropy(ImageLoss):
     """Mean over counted pixels of the cross-entropy."""
 
@@ -86,7 +87,7 @@ class BinaryCrossentropy(ImageLoss):
         return _bce(mask, counted, logits)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.losses")
 class WeightedBinaryCrossentropy(ImageLoss):
     """Plain mean of cross-entropy weighed by class: the original experiment's background-sensitive loss."""
 
@@ -103,7 +104,7 @@ class WeightedBinaryCrossentropy(ImageLoss):
         return _mean(_pixel_bce(mask, logits) * weights, counted)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.losses")
 class Focal(ImageLoss):
     """Mean of (1 − p_t)^γ · cross-entropy (Lin et al., arXiv 1708.02002); ``alpha`` weighs defect pixels."""
 
@@ -124,7 +125,7 @@ class Focal(ImageLoss):
         return _mean(values, counted)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.losses")
 class Dice(ImageLoss):
     """Give 1 − (2·TP + s)/(2·TP + FP + FN + s) of soft counts (Milletari et al., arXiv 1606.04797)."""
 
@@ -137,24 +138,24 @@ class Dice(ImageLoss):
 
     def per_image(self, mask: Any, counted: Any, logits: Any) -> Any:
         """Give (batch,)."""
-        region = _tversky(mask, counted, logits, 0.5, 0.5, self.smooth / 2)
+        region = _tversky((mask, counted, logits), 0.5, 0.5, self.smooth / 2)
         return _or_bce(region, mask, counted, logits)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.losses")
 class Jaccard(Dice):
     """Give 1 − (TP + s)/(TP + FP + FN + s) of soft counts."""
 
     def per_image(self, mask: Any, counted: Any, logits: Any) -> Any:
         """Give (batch,)."""
-        return _or_bce(_tversky(mask, counted, logits, 1.0, 1.0, self.smooth), mask, counted, logits)
+        return _or_bce(_tversky((mask, counted, logits), 1.0, 1.0, self.smooth), mask, counted, logits)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.losses")
 class Tversky(ImageLoss):
     """Tversky loss: ``fp_weight`` and ``fn_weight`` say which error costs what."""
 
-    arguments = ("fp_weight", "fn_weight", "smooth")
+    arguments: tuple[str, ...] = ("fp_weight", "fn_weight", "smooth")
 
     def __init__(self, fp_weight: float = 0.3, fn_weight: float = 0.7, smooth: float = 1.0, **kwargs: Any) -> None:
         """Set the two weights and the smoothing pixels."""
@@ -163,15 +164,15 @@ class Tversky(ImageLoss):
 
     def per_image(self, mask: Any, counted: Any, logits: Any) -> Any:
         """Give (batch,)."""
-        region = _tversky(mask, counted, logits, self.fp_weight, self.fn_weight, self.smooth)
+        region = _tversky((mask, counted, logits), self.fp_weight, self.fn_weight, self.smooth)
         return _or_bce(region, mask, counted, logits)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.losses")
 class FocalTversky(Tversky):
     """Tversky loss to the power γ (after Abraham & Khan, arXiv 1810.07842, whose γ is the inverse)."""
 
-    arguments = (*Tversky.arguments, "gamma")
+    arguments: tuple[str, ...] = (*Tversky.arguments, "gamma")
 
     def __init__(self, gamma: float = 0.75, **kwargs: Any) -> None:
         """Set γ; the rest as in ``Tversky``."""
@@ -180,12 +181,12 @@ class FocalTversky(Tversky):
 
     def per_image(self, mask: Any, counted: Any, logits: Any) -> Any:
         """Give (batch,)."""
-        region = _tversky(mask, counted, logits, self.fp_weight, self.fn_weight, self.smooth)
+        region = _tversky((mask, counted, logits), self.fp_weight, self.fn_weight, self.smooth)
         region = ops.power(ops.maximum(region, keras.config.epsilon()), self.gamma)
         return _or_bce(region, mask, counted, logits)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.losses")
 class Lovasz(ImageLoss):
     """Lovász hinge of the Jaccard index, image by image (Berman et al., arXiv 1705.08790)."""
 
@@ -204,7 +205,7 @@ class Lovasz(ImageLoss):
         return ops.sum(ops.relu(errors) * steps, -1)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.losses")
 class BceDice(ImageLoss):
     """A weighted sum of cross-entropy and soft Dice."""
 
@@ -217,7 +218,7 @@ class BceDice(ImageLoss):
 
     def per_image(self, mask: Any, counted: Any, logits: Any) -> Any:
         """Give (batch,)."""
-        dice = _or_bce(_tversky(mask, counted, logits, 0.5, 0.5, self.smooth / 2), mask, counted, logits)
+        dice = _or_bce(_tversky((mask, counted, logits), 0.5, 0.5, self.smooth / 2), mask, counted, logits)
         return self.bce_weight * _bce(mask, counted, logits) + self.dice_weight * dice
 
 

@@ -53,7 +53,7 @@ class _CountMetric(keras.metrics.Metric):
         return {**super().get_config(), "threshold": self.threshold}
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.metrics")
 class IoU(_CountMetric):
     """Mean over images of TP/(TP + FP + FN); images with nothing true and nothing claimed are skipped."""
 
@@ -66,7 +66,7 @@ class IoU(_CountMetric):
         return _mean_parts(tp, tp + fp + fn)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.metrics")
 class Dice(_CountMetric):
     """Mean over images of 2·TP/(2·TP + FP + FN), from counts, never from a mean IoU."""
 
@@ -79,7 +79,7 @@ class Dice(_CountMetric):
         return _mean_parts(2 * tp, 2 * tp + fp + fn)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.metrics")
 class PooledIoU(_CountMetric):
     """TP/(TP + FP + FN) of counts summed over the set."""
 
@@ -92,7 +92,7 @@ class PooledIoU(_CountMetric):
         return ops.sum(tp), ops.sum(tp + fp + fn)
 
 
-@keras.saving.register_keras_serializable("pipe_seg")
+@keras.saving.register_keras_serializable("pipe_seg.metrics")
 class PooledDice(_CountMetric):
     """2·TP/(2·TP + FP + FN) of counts summed over the set."""
 

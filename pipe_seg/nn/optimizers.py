@@ -17,7 +17,7 @@ def build(optimizer: Optimizer, learning_rate: Any) -> keras.optimizers.Optimize
     arguments = optimizer.model_dump(exclude={"name"})
     if optimizer.name == "sgd":
         return keras.optimizers.SGD(learning_rate, **arguments)
-    built = FusedAdamW(learning_rate, **arguments)
+    built = FusedAdamW(learning_rate, **{"weight_decay": 0.0, **arguments})
     built.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return built
 

@@ -86,16 +86,13 @@ def level_of(probability: np.ndarray) -> np.ndarray:
     level = np.clip((probability * LEVELS).astype(np.int32), 0, LEVELS)
     level -= probability < THRESHOLDS[level]
     above = np.minimum(level + 1, LEVELS)
-    return np.where((above > level) & (probability >= THRESHOLDS[above]), above, level)
+    return np.asarray(np.where((above > level) & (probability >= THRESHOLDS[above]), above, level))
 
 
-def image_mean(values: Sequence[float], empty: Empty = "skip") -> float:
+def image_mean(values: Sequence[float] | np.ndarray, empty: Empty = "skip") -> float:
     """Give the mean over images; NaN marks an empty one, and ``empty`` says what it counts as."""
     array = np.asarray(values, np.float64)
-    if empty == "skip":
-        array = array[~np.isnan(array)]
-    else:
-        array = np.nan_to_num(array, nan=1.0 if empty == "one" else 0.0)
+    array = array[~np.isnan(array)] if empty == "skip" else np.nan_to_num(array, nan=float(empty == "one"))
     return float(array.mean()) if array.size else float("nan")
 
 
@@ -114,7 +111,7 @@ def best_threshold(frames: Sequence[FrameScore]) -> float:
 
 
 def bootstrap_interval(
-    values: Sequence[float], groups: Sequence[str], draws: int, seed: int, statistic: Callable[[np.ndarray], float]
+    values: np.ndarray, groups: Sequence[str], draws: int, seed: int, statistic: Callable[[np.ndarray], float]
 ) -> tuple[float, float]:
     """Give the 95 % percentile interval of ``statistic`` when whole groups are drawn again.
 
@@ -146,7 +143,7 @@ def boundary_iou(mask: np.ndarray, claimed: np.ndarray, depth_px: int) -> float:
 def _band(mask: np.ndarray, depth_px: int) -> np.ndarray:
     padded = np.pad(mask.astype(np.uint8), 1)
     eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=depth_px)[1:-1, 1:-1]
-    return mask.astype(bool) & (eroded == 0)
+    return np.asarray(mask.astype(bool) & (eroded == 0))
 
 
 def surface_dice(mask: np.ndarray, claimed: np.ndarray, tolerance_px: float) -> float:

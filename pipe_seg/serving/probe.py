@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+
+from pipe_seg import images
 
 TOLERANCE = 1e-4
 
@@ -42,16 +43,15 @@ def main(saved_model: str, *frames: str) -> None:
 
 
 def _faults(model: Any, image_bytes: bytes) -> list[str]:
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(image_bytes, np.uint8), flags)
+    image = images.decode(image_bytes)
     probability = model.probability(image_bytes)
     answer = model.predict_bytes([image_bytes])
-    mask = cv2.imdecode(np.frombuffer(answer["mask_png_bytes"][0], np.uint8), cv2.IMREAD_UNCHANGED)
-    arrays = model.predict_arrays(image[None].astype(np.float32))
+    mask = images.decode(answer["mask_png_bytes"][0], images.AS_STORED)
+    arrays = model.predict_arrays(image[None, ..., ::-1].astype(np.float32))
     faults = []
     if not np.isfinite(probability).all() or probability.min() < 0 or probability.max() > 1:
         faults.append("probabilities outside 0…1")
-    if mask is None or mask.shape != image.shape[:2] or not set(np.unique(mask)) <= {0, 255}:
+    if mask.shape != image.shape[:2] or not set(np.unique(mask)) <= {0, 255}:
         faults.append("predict_bytes does not answer with a 0/255 mask of the frame's size")
     elif abs(float((mask > 0).mean()) - float(answer["defect_area_fraction"][0])) > TOLERANCE:
         faults.append("defect_area_fraction is not that of the mask")

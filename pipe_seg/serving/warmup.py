@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
+from pipe_seg import images
 from pipe_seg.schema import MODEL_NAME, SIGNATURE_ARRAYS, SIGNATURE_BYTES
 
 FRAME_SHAPE = (576, 720, 3)
@@ -15,7 +15,7 @@ FRAME_SHAPE = (576, 720, 3)
 def write(saved_model: Path) -> None:
     """Write one grey frame for each signature into ``assets.extra/tf_serving_warmup_requests``."""
     frame = np.full(FRAME_SHAPE, 128, np.uint8)
-    jpeg = cv2.imencode(".jpg", frame)[1].tobytes()
+    jpeg = images.encode(frame, ".jpg")
     requests = [
         (SIGNATURE_ARRAYS, "image", tf.make_tensor_proto(frame[None].astype(np.float32))),
         (SIGNATURE_BYTES, "image_bytes", tf.make_tensor_proto([jpeg])),

@@ -49,8 +49,9 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
     headline = {key: value["value"] for key, value in scores["headline"].items()}
     details: dict[str, Any] = {"blessed": blessed, "reason": reason, "scores": headline, "rendered": about["rendered"]}
     inputs = {"model": str(model.path), "dataset": str(dataset.path)}
-    with artifacts.writing(out, component="evaluator", section=section.model_dump(), inputs=inputs,
-                           details=details) as folder:  # fmt: skip
+    with artifacts.writing(
+        out, component="evaluator", section=section.model_dump(), inputs=inputs, details=details
+    ) as folder:
         artifacts.write_json(
             folder / SCORES, {**scores, "blessed": blessed, "reason": reason, "frames": _rows(results)}
         )

@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from pipe_seg import images
 from pipe_seg.annotations import raster
 from pipe_seg.nn import scores
 from pipe_seg.nn.scores import Counts, FrameScore
@@ -81,8 +82,10 @@ def _box_counts(example: dict[str, Any], mask: np.ndarray) -> Counts | None:
     corners, labels = np.asarray(example["boxes"]["bbox"]), np.asarray(example["boxes"]["label"])
     if not len(corners):
         return None
-    boxes = tuple(Box(float(x0), float(y0), float(x1), float(y1), int(label))
-                  for (y0, x0, y1, x1), label in zip(corners, labels, strict=True))  # fmt: skip
+    boxes = tuple(
+        Box(float(x0), float(y0), float(x1), float(y1), int(label))
+        for (y0, x0, y1, x1), label in zip(corners, labels, strict=True)
+    )
     filled = raster.rasterise(Annotation(boxes), *mask.shape)
     tp = int((filled & mask).sum())
     return Counts(tp, int(filled.sum()) - tp, int(mask.sum()) - tp)
@@ -118,11 +121,7 @@ def _origin_iou(probability: np.ndarray, mask: np.ndarray, threshold: float) -> 
 
 def _picture(image_bytes: bytes, mask: np.ndarray, claimed: np.ndarray) -> bytes:
     """Give a JPEG of the frame with the truth outlined in green and the claim in red."""
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(image_bytes, np.uint8), flags)
-    for pixels, colour in ((mask, TRUTH_COLOUR), (claimed, CLAIM_COLOUR)):
-        contours, _ = cv2.findContours(pixels, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(image, contours, -1, colour, max(1, image.shape[1] // 300))
-    height = round(image.shape[0] * PICTURE_WIDTH_PX / image.shape[1])
-    small = cv2.resize(image, (PICTURE_WIDTH_PX, height), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    image = images.decode(image_bytes)
+    images.outline(image, mask, TRUTH_COLOUR)
+    images.outline(image, claimed, CLAIM_COLOUR)
+    return images.encode(images.narrow(image, PICTURE_WIDTH_PX), ".jpg", quality=80)

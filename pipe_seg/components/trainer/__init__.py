@@ -74,10 +74,10 @@ def run(
         loop.load(read_weights(init, config.model))
     details: dict[str, Any] = {"precision": precision, "replicas": strategy.num_replicas_in_sync}
     inputs = {"validation": str(validation.path), "init": str(init.path) if init else ""}
-    with artifacts.writing(out, component="trainer", section=config.trainer.model_dump(), inputs=inputs,
-                           details=details) as folder:  # fmt: skip
-        session = _Session(config, name, loop, examples, list(data.load(validation.path, "validation").as_numpy_iterator()),
-                           tensorboard.Board(board))  # fmt: skip
+    with artifacts.writing(
+        out, component="trainer", section=config.trainer.model_dump(), inputs=inputs, details=details
+    ) as folder:
+        session = _Session(config, name, loop, examples, validation, board)
         interrupted = session.run()
         if session.state.best_weights:
             loop.average.set_weights(session.state.best_weights)
@@ -114,14 +114,15 @@ def read_weights(trained: TrainedModel, section: ModelSection) -> list[np.ndarra
 class _Session:
     """One training: epochs, validation after each, the best kept."""
 
-    def __init__(self, config: Config, name: str, loop: Loop, examples: TransformedExamples,
-                 validation: list[dict[str, Any]], board: tensorboard.Board) -> None:  # fmt: skip
+    def __init__(
+        self, config: Config, name: str, loop: Loop, examples: TransformedExamples, validation: Dataset, board: Path
+    ) -> None:
         self.config = config
         self.recipe = config.recipe(name)
         self.loop = loop
         self.examples = examples
-        self.validation = validation
-        self.board = board
+        self.validation = list(data.load(validation.path, "validation").as_numpy_iterator())
+        self.board = tensorboard.Board(board)
         self.state = _State()
         size = (config.transform.image_height_px, config.transform.image_width_px)
         exported = devices.precision(config.export.precision)
@@ -156,8 +157,10 @@ class _Session:
             sums = self.loop.steps(batches, tf.constant(steps)).numpy()
             progress = progress.add(steps * self.recipe.batch_size, sums)
             if not np.isfinite(progress.loss):
-                raise DivergedError(f"epoch {number + 1}: the loss is {progress.loss}; lower the learning rate "
-                                    f"({self.recipe.learning_rate}) or use -s trainer.precision=float32")  # fmt: skip
+                raise DivergedError(
+                    f"epoch {number + 1}: the loss is {progress.loss}; lower the learning rate "
+                    f"({self.recipe.learning_rate}) or use -s trainer.precision=float32"
+                )
             rate = reporter.step(steps, progress.images, progress.scores())
             stopped = watch.stop()
             if stopped:
@@ -167,7 +170,8 @@ class _Session:
 
     def _validate(self, number: int, rate: float, progress: Progress, reporter: Reporter) -> None:
         folding.refill(self._folded, self.loop.average)
-        frames, panels = [], []
+        frames: list[FrameScore] = []
+        panels: list[np.ndarray] = []
         for example in self.validation:
             probability = self._predictor.probability(example["image"]).numpy()
             frames.append(score_frame(probability, example))

@@ -43,8 +43,13 @@ class Watch:
         number, self.signal_number = self.signal_number, 0
         if number == signal.SIGTERM or not sys.stdin.isatty():
             raise Interrupted(128 + number)
-        choice = click.prompt("[c]ontinue, [s]top and evaluate, [a]bort", default="s", err=True,
-                              type=click.Choice(["c", "s", "a"]), show_choices=False)  # fmt: skip
+        choice = click.prompt(
+            "[c]ontinue, [s]top and evaluate, [a]bort",
+            default="s",
+            err=True,
+            type=click.Choice(["c", "s", "a"]),
+            show_choices=False,
+        )
         if choice == "a":
             raise KeyboardInterrupt
         return bool(choice == "s")

@@ -30,8 +30,9 @@ class Reporter:
             self.bar.update(self.task, advance=steps, note=note)
         return rate
 
-    def epoch(self, number: int, rate: float, train: Mapping[str, float], validation: Mapping[str, float],
-              best: bool) -> None:  # fmt: skip
+    def epoch(
+        self, number: int, rate: float, train: Mapping[str, float], validation: Mapping[str, float], best: bool
+    ) -> None:
         """Write the line of an epoch and start the clock of the next."""
         spent = time.monotonic() - self.started
         left = spent / number * (self.epochs - number)

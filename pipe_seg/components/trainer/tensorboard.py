@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
+from pipe_seg import images
 from pipe_seg.nn.scores import FrameScore
 
 PANEL_WIDTH_PX = 240
@@ -34,8 +34,9 @@ class Board:
             tf.summary.graph(graph)
         self._writer.flush()
 
-    def epoch(self, number: int, scalars: Mapping[str, float], frames: Sequence[FrameScore],
-              panels: Sequence[np.ndarray]) -> None:  # fmt: skip
+    def epoch(
+        self, number: int, scalars: Mapping[str, float], frames: Sequence[FrameScore], panels: Sequence[np.ndarray]
+    ) -> None:
         """Write one epoch: numbers by tag, the pooled PR curve, and frame | truth | prediction panels."""
         with self._writer.as_default(step=number):
             for tag, value in scalars.items():
@@ -52,22 +53,19 @@ class Board:
 
 def panel(image_bytes: bytes, mask: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """Give frame | truth | prediction side by side, uint8 RGB, small enough for a page."""
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(image_bytes, np.uint8), flags)
-    height = round(image.shape[0] * PANEL_WIDTH_PX / image.shape[1])
-    parts = [
-        image,
-        np.repeat(mask * 255, 3, -1),
-        np.repeat(np.round(probability * 255).astype(np.uint8)[..., None], 3, -1),
-    ]
-    return np.hstack([cv2.resize(part, (PANEL_WIDTH_PX, height), interpolation=cv2.INTER_AREA) for part in parts])
+    frame = images.decode(image_bytes)[..., ::-1]
+    truth = np.repeat(mask * np.uint8(255), 3, -1)
+    claim = np.repeat(np.round(probability * 255).astype(np.uint8)[..., None], 3, -1)
+    return np.hstack([images.narrow(part, PANEL_WIDTH_PX) for part in (frame, truth, claim)])
 
 
 def _curve(frames: Sequence[FrameScore]) -> Any:
     """Give the PR curve of the pooled counts as TensorBoard's own summary."""
     stride = (len(frames[0].positives) - 1) // (CURVE_POINTS - 1)
-    counts = [sum((frame.counts(k * stride / 1000) for frame in frames[1:]), frames[0].counts(k * stride / 1000))
-              for k in range(CURVE_POINTS)]  # fmt: skip
+    counts = [
+        sum((frame.counts(k * stride / 1000) for frame in frames[1:]), frames[0].counts(k * stride / 1000))
+        for k in range(CURVE_POINTS)
+    ]
     tp, fp, fn, tn = (
         np.array([getattr(count, name) for count in counts], np.float64) for name in ("tp", "fp", "fn", "tn")
     )

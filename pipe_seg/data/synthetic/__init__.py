@@ -7,9 +7,9 @@ PCG64, geometry is float64 rounded to integers, the rest is table look-ups and i
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from pipe_seg import images
 from pipe_seg.data.synthetic import annotator, defects, scene
 from pipe_seg.schema import Box
 
@@ -47,11 +47,11 @@ def render(seed: int, pipe: int, shot: int) -> RenderedFrame:
     mask = np.zeros((HEIGHT_PX, WIDTH_PX), np.uint8)
     for defect in found:
         mask |= defect.mask
-    jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 90))])[1]
+    jpeg = images.encode(image[..., ::-1], ".jpg", quality=int(rng.integers(40, 90)))
     return RenderedFrame(
         name=f"pipe{pipe:05d}_{shot}.jpg",
         group_id=f"pipe{pipe:05d}",
-        jpeg=jpeg.tobytes(),
+        jpeg=jpeg,
         image=image,
         mask=mask,
         labels=tuple(sorted({defect.label for defect in found})),

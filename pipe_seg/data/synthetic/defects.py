@@ -38,9 +38,9 @@ class Size:
 
 
 SIZES = {
-    "deformation": Size(0.017, 0.047, 0.159, 1.82, (0.50, 0.36), 227),
+    "deformation": Size(0.017, 0.050, 0.159, 1.82, (0.50, 0.36), 227),
     "obstacle": Size(0.025, 0.150, 0.482, 1.32, (0.51, 0.64), 328),
-    "rupture": Size(0.013, 0.056, 0.178, 1.16, (0.49, 0.33), 257),
+    "rupture": Size(0.013, 0.046, 0.178, 1.16, (0.49, 0.33), 257),
     "disconnect": Size(0.127, 0.430, 0.780, 0.91, (0.50, 0.46), 133),
     "misalignment": Size(0.057, 0.182, 0.426, 0.98, (0.52, 0.41), 154),
     "deposition": Size(0.254, 0.464, 0.694, 1.45, (0.50, 0.65), 202),
@@ -190,7 +190,7 @@ def disconnect(canvas: np.ndarray, view: View, place: Place, rng: np.random.Gene
         ring &= (((view.angle - start) & (TURN - 1)) > TURN * rng.uniform(0.1, 0.25)).astype(np.uint8)
     _shade(canvas, ring, rng.uniform(0.12, 0.4), (8, 7, 6))
     _shade(canvas, _edge(outer, 1) & ring, 1.0, (30, 30, 28))
-    return ring
+    return np.asarray(ring)
 
 
 def misalignment(canvas: np.ndarray, view: View, place: Place, rng: np.random.Generator) -> np.ndarray:
@@ -205,7 +205,7 @@ def misalignment(canvas: np.ndarray, view: View, place: Place, rng: np.random.Ge
     bright = rng.random() < 0.5
     _shade(canvas, crescent, 1.25 if bright else 0.4, (34, 32, 28) if bright else (6, 6, 6))
     _shade(canvas, _edge(inner, 1), 0.55)
-    return crescent
+    return np.asarray(crescent)
 
 
 def deposition(canvas: np.ndarray, view: View, place: Place, rng: np.random.Generator) -> np.ndarray:

@@ -55,7 +55,7 @@ def tile(number: int) -> np.ndarray:
         coarse = rng.integers(0, 256, (cells, cells), np.uint8)
         smooth = cv2.resize(coarse, (TILE, TILE), interpolation=cv2.INTER_LINEAR_EXACT)
         total += (smooth.astype(np.int32) - 128) * gain
-    return (total // 8).astype(np.int16)
+    return np.asarray(total // 8, np.int16)
 
 
 @cache
@@ -71,7 +71,7 @@ def texture(view: View, number: int, rng: np.random.Generator, stretch: int = 1)
     along, around = rng.integers(0, TILE, 2)
     rows = (view.depth // stretch + along) & (TILE - 1)
     columns = ((view.angle >> 2) + around) & (TILE - 1)
-    return tile(number)[rows, columns]
+    return np.asarray(tile(number)[rows, columns])
 
 
 def paint(view: View, pipe_rng: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
@@ -140,7 +140,7 @@ def finish(canvas: np.ndarray, view: View, rng: np.random.Generator) -> np.ndarr
     _glare(image, rng)
     if rng.random() < 0.7:
         size = int(rng.choice([3, 5]))
-        image = cv2.GaussianBlur(image, (size, size), 0)
+        image = np.asarray(cv2.GaussianBlur(image, (size, size), 0), np.uint8)
     image = _noise(image, rng)
     if rng.random() < 0.1:
         image[::2] = np.roll(image[::2], int(rng.integers(1, 4)), axis=1)

@@ -1,0 +1,120 @@
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipe_seg.annotations.folders import Layout, group_of
+from pipe_seg.errors import InputDataError
+
+
+@pytest.fixture
+def user(tmp_path: Path, folder: Path) -> Path:
+    """A copy to break."""
+    return Path(shutil.copytree(folder, tmp_path / "datasets"))
+
+
+def boxes(root: Path) -> Layout:
+    return Layout(root / "PipeBoxSegmentation", "box")
+
+
+def contours(root: Path) -> Layout:
+    return Layout(root / "PipeSegmentation", "contour")
+
+
+def problems(layout: Layout, split: str = "train") -> list[str]:
+    with pytest.raises(InputDataError) as caught:
+        list(layout.frames(split))
+    return caught.value.lines()
+
+
+def test_frames_come_sorted_whole_and_unencoded(user: Path) -> None:
+    frames = list(boxes(user).frames("train"))
+    assert [frame.file_name for frame in frames] == sorted(frame.file_name for frame in frames)
+    assert len(frames) == 8
+    for frame in frames:
+        path = user / "PipeBoxSegmentation/images/train" / frame.file_name
+        assert frame.image == path.read_bytes()
+        assert frame.segmentation_mask.shape == (256, 320)
+
+
+def test_siblings_share_a_group() -> None:
+    assert {group_of(stem) for stem in ("001481", "001481_0", "001481_2")} == {"001481"}
+    assert group_of("pipe_12") == "pipe_12"
+
+
+def test_a_scene_that_is_held_out_is_left_out(user: Path) -> None:
+    frames = list(boxes(user).frames("train", without={"000001"}))
+    assert len(frames) == 6
+    assert "000001" not in {frame.group_id for frame in frames}
+
+
+def test_a_frame_without_a_label_is_named_with_the_cure(user: Path) -> None:
+    (user / "PipeBoxSegmentation/labels/train/000001_0.txt").unlink()
+    (line,) = problems(boxes(user))
+    assert "images/train/000001_0.jpg: frame without a label" in line
+    assert "labels/train/000001_0.txt" in line
+
+
+def test_a_missing_mask_is_named_with_the_cure(user: Path) -> None:
+    (user / "PipeSegmentation/masks/train/000050_1_mask.png").unlink()
+    (line,) = problems(contours(user))
+    assert "000050_1.jpg: frame without a label" in line
+    assert "masks/train/000050_1_mask.png" in line
+
+
+def test_a_mask_of_another_size_is_refused(user: Path) -> None:
+    path = user / "PipeSegmentation/masks/train/000050_0_mask.png"
+    cv2.imwrite(str(path), np.zeros((100, 90), np.uint8))
+    (line,) = problems(contours(user))
+    assert line == f"{path}: mask of another size than its frame (got 90x100); expected 320x256 as 000050_0.jpg"
+
+
+def test_a_frame_of_no_bytes_is_named(user: Path) -> None:
+    path = user / "PipeBoxSegmentation/images/train/000002_0.jpg"
+    path.write_bytes(b"")
+    assert problems(boxes(user)) == [f"{path}: empty file; expected a whole JPEG or PNG; copy it again"]
+
+
+def test_an_empty_folder_is_an_error(user: Path) -> None:
+    shutil.rmtree(user / "PipeBoxSegmentation/images/train")
+    (user / "PipeBoxSegmentation/images/train").mkdir()
+    (line,) = problems(boxes(user))
+    assert "images/train: no frames here" in line
+
+
+def test_all_faults_are_told_at_once(user: Path) -> None:
+    (user / "PipeBoxSegmentation/labels/train/000000_0.txt").write_text("7 .5 .5 .1 .1\n")
+    (user / "PipeBoxSegmentation/labels/train/000003_1.txt").write_text("0 .5 .5 .1 .1\n0 2 .5 .1 .1\n")
+    first, second = problems(boxes(user))
+    assert "000000_0.txt:1: unknown class" in first
+    assert "000003_1.txt:2: box outside the frame" in second
+
+
+def test_masks_may_be_called_like_their_frames(user: Path) -> None:
+    folder = user / "PipeSegmentation/masks/train"
+    before = [frame.segmentation_mask for frame in contours(user).frames("train")]
+    for path in folder.iterdir():
+        path.rename(path.with_name(path.name.replace("_mask", "")))
+    for mask, frame in zip(before, contours(user).frames("train"), strict=True):
+        np.testing.assert_array_equal(frame.segmentation_mask, mask)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_orientation_tag_turns_neither_image_nor_mask(user: Path, orientation: int) -> None:
+    import tensorflow as tf
+
+    from pipe_seg import images
+    from pipe_seg.data import preprocessing
+
+    path = user / "PipeSegmentation/images/train/000050_0.jpg"
+    plain = path.read_bytes()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0" + bytes([orientation]) + b"\0\0\0\0\0\0"
+    tagged = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    path.write_bytes(tagged)
+    assert images.decode(tagged).shape == (256, 320, 3)
+    np.testing.assert_array_equal(images.decode(tagged), images.decode(plain))
+    decoded = preprocessing.decode(tf.constant(tagged)).numpy()
+    np.testing.assert_array_equal(decoded, preprocessing.decode(tf.constant(plain)).numpy())
+    assert next(contours(user).frames("train")).segmentation_mask.shape == decoded.shape[:2]

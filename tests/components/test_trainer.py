@@ -1,0 +1,139 @@
+"""Training through the command line: repeatable, on one device or several, from other weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, TINY_FLAGS, Command
+
+
+def weights(run: Path) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    with h5py.File(run / "trainer" / "weights.weights.h5") as file:
+        file.visititems(lambda _, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def last(runs: Path) -> Path:
+    return sorted(runs.iterdir())[-1]
+
+
+def test_a_run_is_one_folder_with_everything(runs: Path) -> None:
+    pbs, ps = sorted(runs.iterdir())
+    for run in (pbs, ps):
+        names = {path.name for path in run.iterdir()}
+        assert names == {"config.yaml", "run.json", "trainer", "model", "evaluator", "infra_validator", "tensorboard"}
+    info = json.loads((ps / "run.json").read_text())
+    assert info["init"] == str(pbs)
+    assert info["dataset"] == "ps/default"
+    assert info["unlocked"] == ["transform.image_height_px", "transform.image_width_px", "model.width", "model.depth"]
+
+
+def test_boxes_are_scored_against_contours(runs: Path) -> None:
+    scores = json.loads((sorted(runs.iterdir())[0] / "evaluator" / "scores.json").read_text())
+    assert scores["dataset"] == "ps/default"
+    assert scores["truth"] == "contour"
+    assert scores["anchors"]["filled_boxes_iou"] > 0
+
+
+def test_the_same_seed_gives_the_same_weights_byte_for_byte(tmp_path: Path, folder: Path, cli: Command) -> None:
+    found = []
+    for place in ("a", "b"):
+        cli("train", "--dataset", "pbs", "--manual-dir", folder, "--runs", tmp_path / place, *TINY_FLAGS)
+        found.append(weights(last(tmp_path / place)))
+    assert len(found[0]) > 10
+    for first, second in zip(*found, strict=True):
+        assert first.tobytes() == second.tobytes()
+
+
+def test_two_replicas_learn_what_one_does(tmp_path: Path, folder: Path, cli: Command) -> None:
+    code = (
+        "import sys, tensorflow as tf; cpu = tf.config.list_physical_devices('CPU')[0]; "
+        "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2); "
+        "from pipe_seg.cli import main; main(sys.argv[1:])"
+    )
+    found = []
+    for strategy in ("one", "mirrored"):
+        place = tmp_path / strategy
+        flags = [*TINY_FLAGS, "-s", "model.norm=group", "-s", "model.dropout=0", "-s", "trainer.precision=float32"]
+        command = [
+            "train",
+            "--dataset",
+            "pbs",
+            "--manual-dir",
+            str(folder),
+            "--runs",
+            str(place),
+            "--strategy",
+            strategy,
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *command, *flags],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds")},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        details = json.loads((last(place) / "trainer" / "artifact.json").read_text())["details"]
+        assert details["replicas"] == {"one": 1, "mirrored": 2}[strategy]
+        found.append(weights(last(place)))
+    for first, second in zip(*found, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path, folder: Path, cli: Command, runs: Path) -> None:
+    done = cli("train", "--dataset", "ps", "--manual-dir", folder, "--runs", tmp_path, "--init", sorted(runs.iterdir())[0],
+               *TINY_FLAGS, "-s", "model.width=8", code=2)  # fmt: skip
+    assert "weights do not fit this network" in done.stderr
+
+
+def test_a_log_has_one_line_an_epoch_and_no_bar(tmp_path: Path, folder: Path, cli: Command) -> None:
+    done = cli("train", "--dataset", "ps", "--manual-dir", folder, "--runs", tmp_path, *TINY_FLAGS)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
+    assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
+    assert all("validation iou" in line and "images/s" in line and "ETA" in line for line in lines)
+    assert "oneDNN" not in done.stderr
+    assert "\r" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_keeps_the_best_epoch(
+    tmp_path: Path, folder: Path, cli: Command, number: signal.Signals, code: int
+) -> None:
+    cli("data", "build", "ps", "--manual-dir", folder, TFDS_DATA_DIR=str(tmp_path / "tfds"))
+    command = [sys.executable, str(ROOT / "cli.py"), "train", "--dataset", "ps", "--manual-dir", str(folder)]
+    command += [
+        "--runs",
+        str(tmp_path / "runs"),
+        *TINY_FLAGS,
+        "-s",
+        "ps.epochs=5000",
+        "-s",
+        "trainer.early_stopping_epochs=5000",
+    ]
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds")},
+        )
+        deadline = time.monotonic() + 120
+        while "epoch 2/" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == code, (tmp_path / "log").read_text()
+    run = last(tmp_path / "runs")
+    assert weights(run)
+    assert len(json.loads((run / "trainer" / "history.json").read_text())) >= 2
