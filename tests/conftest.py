@@ -1,10 +1,14 @@
 """Fixtures that several tests share."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -26,7 +30,7 @@ TINY = (
 )
 TINY_FLAGS = [part for text in TINY for part in ("-s", text)] + ["--unlock"]
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Command = Callable[..., "Answer"]
 
 
 @pytest.fixture(scope="session")
@@ -61,25 +65,55 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a command said and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture(scope="session")
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """Call the real command line in a process of its own; datasets go to a folder of the session."""
+    """Call the command line through its entry point, in this process; datasets go to a folder of the session."""
     data_dir = tmp_path_factory.mktemp("tfds")
 
-    def call(
-        *arguments: object, cwd: Path | None = None, code: int | None = 0, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+    def call(*arguments: object, cwd: Path | None = None, code: int = 0, **environment: str) -> Answer:
+        from pipe_seg.cli import run
+
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mock.patch.dict(os.environ, {"TFDS_DATA_DIR": str(data_dir), **environment}))
+            stack.enter_context(contextlib.chdir(cwd or data_dir))
+            stack.enter_context(mock.patch.object(sys, "stdin", stack.enter_context(open(os.devnull))))
+            stack.enter_context(contextlib.redirect_stdout(out))
+            stack.enter_context(contextlib.redirect_stderr(err))
+            found = run([str(argument) for argument in arguments])
+        answer = Answer(found, out.getvalue(), err.getvalue())
+        assert found == code, f"exit {found}\n{answer.stdout}\n{answer.stderr}"
+        return answer
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """Call ``python cli.py`` in a process of its own."""
+    data_dir = tmp_path_factory.mktemp("tfds")
+
+    def call(*arguments: object, cwd: Path | None = None, code: int = 0) -> Answer:
         done = subprocess.run(
             [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
             capture_output=True,
             text=True,
             cwd=cwd or data_dir,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "TFDS_DATA_DIR": str(data_dir), **environment},
+            env={**os.environ, "TFDS_DATA_DIR": str(data_dir)},
             check=False,
         )
-        assert code is None or done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return Answer(done.returncode, done.stdout, done.stderr)
 
     return call
 

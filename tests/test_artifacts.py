@@ -17,9 +17,13 @@ def test_a_path_that_exists_is_complete(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), artifacts.writing(tmp_path / "step", component="step") as folder:
-        (folder / "file").write_text("x")
-        raise RuntimeError
+    def break_off() -> None:
+        with artifacts.writing(tmp_path / "step", component="step") as folder:
+            (folder / "file").write_text("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,7 @@
 """``runs list | show | compare``."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import click
 
 from pipe_seg import pipeline
 from pipe_seg.cli import options, results
+
+PIPED_WIDTH = 250
 
 
 @click.group()
@@ -90,7 +93,9 @@ def _table(header: list[str], rows: list[list[Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*header, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in header:
+        table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(*map(_text, row))
-    Console(soft_wrap=True).print(table)
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False).print(table)

@@ -27,7 +27,7 @@ def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path) ->
     """
     precision = devices.precision(config.export.precision)
     network = models.build(config.model)
-    network.load_weights(trained.weights)
+    models.load_weights(network, trained.weights)
     size = (config.transform.image_height_px, config.transform.image_width_px)
     frozen = freeze(folding.fold(config.model, network, precision=precision), size)
     threshold = config.evaluator.threshold

@@ -1,12 +1,15 @@
 """The network: a functional UNet that turns 0…255 RGB frames into float32 logits."""
 
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 from keras import ops
 
 from pipe_seg.config import ModelSection
+from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.nn.normalization import FusedBatchNormalization
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -44,6 +47,22 @@ def build(section: ModelSection, *, precision: str = "float32", folded: bool = F
     logits = keras.layers.Conv2D(1, 1, name="head", dtype="float32")(x)
     logits = CropLike(name="logits", dtype="float32")([logits, image])
     return keras.Model(image, logits, name="unet")
+
+
+def load_weights(network: keras.Model, path: Path) -> None:
+    """Fill ``network`` from a Keras weights file, wholly.
+
+    Raises:
+        ConfigError: the file belongs to a network of another shape, or is broken. Keras only warns of
+            some of that, and goes on with fresh weights.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            network.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        cure = "weights of a run with the same model section"
+        raise ConfigError(Problem(path, "weights do not fit this network", expected=cure)) from error
 
 
 @dataclass(frozen=True)

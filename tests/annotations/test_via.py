@@ -48,7 +48,7 @@ def test_a_fault_names_file_and_line(tmp_path: Path, shape: str, attributes: str
 
 
 def test_a_file_of_another_kind_is_refused_by_its_header(tmp_path: Path) -> None:
-    with pytest.raises(InputDataError, match="via_train.csv:1: column missing"):
+    with pytest.raises(InputDataError, match=r"via_train\.csv:1: column missing"):
         via.read(write(tmp_path, "", header="a,b\n"))
 
 

@@ -216,8 +216,21 @@ def test_a_run_folder_that_cannot_be_written_ends_with_4(cli: Command, folder: P
 
 
 def test_the_experiment_runs_unattended(cli: Command, folder: Path, tmp_path: Path) -> None:
-    done = cli("experiment", "--name", "Anna", "--yes", "--manual-dir", folder, "--runs", tmp_path / "runs",
-               "--to", tmp_path / "store", *TINY_FLAGS, "-s", "evaluator.minimum_iou=1.0")  # fmt: skip
+    done = cli(
+        "experiment",
+        "--name",
+        "Anna",
+        "--yes",
+        "--manual-dir",
+        folder,
+        "--runs",
+        tmp_path / "runs",
+        "--to",
+        tmp_path / "store",
+        *TINY_FLAGS,
+        "-s",
+        "evaluator.minimum_iou=1.0",
+    )
     assert "Hello, Anna." in done.stderr
     assert "Do not touch:" in done.stderr
     assert "not saved" in done.stderr

@@ -27,8 +27,11 @@ def test_training_log_evaluate_and_predict_agree(ps: Path, folder: Path, cli: Co
     export = ["export", ps, "--precision", "float32", "--out", tmp_path / "model"]
     facts = json.loads(cli(*export, "--json").stdout)
     threshold = facts["threshold"]
-    at_own = json.loads(cli("evaluate", tmp_path / "model", "--manual-dir", folder, "--json", "--out", tmp_path / "f",
-                            *TINY_FLAGS).stdout)["headline"]  # fmt: skip
+    at_own = json.loads(
+        cli(
+            "evaluate", tmp_path / "model", "--manual-dir", folder, "--json", "--out", tmp_path / "f", *TINY_FLAGS
+        ).stdout
+    )["headline"]
     frames = folder / "PipeSegmentation" / "images" / "val"
     cli("predict", tmp_path / "model", frames, "--out", tmp_path / "p")
 

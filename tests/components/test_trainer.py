@@ -92,13 +92,13 @@ def test_two_replicas_learn_what_one_does(tmp_path: Path, folder: Path, cli: Com
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, folder: Path, cli: Command, runs: Path) -> None:
-    done = cli("train", "--dataset", "ps", "--manual-dir", folder, "--runs", tmp_path, "--init", sorted(runs.iterdir())[0],
-               *TINY_FLAGS, "-s", "model.width=8", code=2)  # fmt: skip
+    flags = ["--manual-dir", folder, "--runs", tmp_path, *TINY_FLAGS, "-s", "model.width=8"]
+    done = cli("train", "--dataset", "ps", "--init", sorted(runs.iterdir())[0], *flags, code=2)
     assert "weights do not fit this network" in done.stderr
 
 
-def test_a_log_has_one_line_an_epoch_and_no_bar(tmp_path: Path, folder: Path, cli: Command) -> None:
-    done = cli("train", "--dataset", "ps", "--manual-dir", folder, "--runs", tmp_path, *TINY_FLAGS)
+def test_a_log_has_one_line_an_epoch_and_no_bar(tmp_path: Path, folder: Path, shell: Command) -> None:
+    done = shell("train", "--dataset", "ps", "--manual-dir", folder, "--runs", tmp_path, *TINY_FLAGS)
     lines = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     assert all("validation iou" in line and "images/s" in line and "ETA" in line for line in lines)

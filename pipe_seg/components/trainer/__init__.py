@@ -18,7 +18,7 @@ from pipe_seg.components.trainer.loop import Loop, Progress
 from pipe_seg.components.trainer.progress import Reporter, reporting
 from pipe_seg.config import Config, ModelSection
 from pipe_seg.data import examples as data
-from pipe_seg.errors import ConfigError, DivergedError, Problem
+from pipe_seg.errors import DivergedError
 from pipe_seg.nn import folding, models
 from pipe_seg.nn.scores import FrameScore, image_mean
 from pipe_seg.serving import devices
@@ -62,6 +62,7 @@ def run(
         init: start from this model's weights.
 
     Raises:
+        ConfigError: the weights of ``init`` are of another network.
         DivergedError: the loss is no longer a number.
         Interrupted: a signal ended it and nobody was there to ask; the best epoch is in ``out`` then.
     """
@@ -71,7 +72,7 @@ def run(
     strategy = devices.strategy(config.trainer.strategy)
     loop = Loop(config, recipe, steps=recipe.epochs * examples.steps, precision=precision, strategy=strategy)
     if init:
-        loop.load(read_weights(init, config.model))
+        loop.load(_weights(init, config.model))
     details: dict[str, Any] = {"precision": precision, "replicas": strategy.num_replicas_in_sync}
     inputs = {"validation": str(validation.path), "init": str(init.path) if init else ""}
     with artifacts.writing(
@@ -96,18 +97,9 @@ def prepare(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def read_weights(trained: TrainedModel, section: ModelSection) -> list[np.ndarray]:
-    """Give the weights of a trained model.
-
-    Raises:
-        ConfigError: they belong to a network of another shape.
-    """
+def _weights(trained: TrainedModel, section: ModelSection) -> list[np.ndarray]:
     network = models.build(section)
-    try:
-        network.load_weights(trained.weights)
-    except (ValueError, OSError) as error:
-        cure = "weights of a run with the same model section"
-        raise ConfigError(Problem(trained.weights, "weights do not fit this network", expected=cure)) from error
+    models.load_weights(network, trained.weights)
     return list(network.get_weights())
 
 

@@ -83,7 +83,7 @@ def paint(view: View, pipe_rng: np.random.Generator, rng: np.random.Generator) -
     along, around = _along(pipe_rng, rng), _around(pipe_rng)
     shade = wall / 128 * along[view.depth] * around[view.angle]
     _lateral(shade, view, rng)
-    canvas = shade[..., None] * (material + pipe_rng.uniform(-14, 14, 3))
+    canvas: np.ndarray = shade[..., None] * (material + pipe_rng.uniform(-14, 14, 3))
     if pipe_rng.random() < 0.6:
         _water(canvas, view, pipe_rng, rng)
     return canvas
