@@ -45,8 +45,11 @@ def experiment(
     second = pipeline.train(settings, "ps", manual_dir=manual_dir, runs=runs, person=name, init=first, say=options.say)
     click.echo(results.summary(second))
     click.echo(beside_best(second, runs))
-    if _save_wanted(second, save=save, yes=yes):
-        click.echo(f"saved      {upload.save(settings, second, target=target, unblessed=bool(save))}")
+    if not _save_wanted(second, save=save, yes=yes):
+        options.say("not saved")
+        return
+    pushed = pipeline.push(settings, second, store=target, unblessed=not yes or bool(save))
+    click.echo(f"saved      {pushed.path}")
 
 
 def ask_name(person: str | None) -> str:
@@ -104,7 +107,7 @@ def _save_wanted(run: Run, *, save: bool | None, yes: bool) -> bool:
         return save
     if yes:
         if not blessed:
-            options.say("The scores are poor: not saved. (--save saves it all the same.)")
+            options.say("The scores are poor. (--save saves it all the same.)")
         return blessed
     return upload.ask(blessed=blessed)
 

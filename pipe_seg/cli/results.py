@@ -15,6 +15,10 @@ def summary(run: Run) -> str:
     if boxes is not None:
         lines.append(f"           filled boxes of these frames: IoU {boxes:.3f}")
     lines.append(f"           threshold {scores['threshold']}: {scores['threshold_chosen']}")
+    if scores["threshold_chosen_here"]:
+        lines.append(
+            f"           chosen on these very frames, which flatters; at 0.5: IoU {scores['second']['iou_at_0.5']:.3f}"
+        )
     verdict = "blessed" if scores["blessed"] else "not blessed"
     lines += [f"verdict    {verdict}: {scores['reason']}", f"report     {run.evaluation.path / 'report.html'}"]
     return "\n".join(lines)

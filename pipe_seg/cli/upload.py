@@ -8,9 +8,7 @@ import click
 
 from pipe_seg import pipeline
 from pipe_seg.cli import options, results
-from pipe_seg.config import Config
 from pipe_seg.errors import ConfigError, PipeSegError, Problem
-from pipe_seg.pipeline import Run
 from pipe_seg.schema import MODEL_NAME
 from pipe_seg.serving import store
 
@@ -33,15 +31,18 @@ def upload(run: str, target: str | None, yes: bool, unblessed: bool, runs: Path,
     where = store.local(target or settings.pusher.store)
     options.say(results.summary(found))
     options.say(served_now(where))
-    if not yes and not ask(blessed=bool(found.scores["blessed"])):
+    answered = not yes and ask(blessed=bool(found.scores["blessed"]))
+    if not yes and not answered:
         options.say("not saved")
         return
-    pushed = pipeline.push(settings, found, store=target, unblessed=unblessed)
+    pushed = pipeline.push(settings, found, store=target, unblessed=unblessed or answered)
     click.echo(json.dumps({"version": str(pushed.path)}) if as_json else f"saved      {pushed.path}")
 
 
 def ask(*, blessed: bool) -> bool:
     """Ask *Save the model to the server?*; the default comes from the blessing.
+
+    Who answers yes in spite of the advice has decided: the manifest keeps that it was not blessed.
 
     Raises:
         ConfigError: nobody is there to ask.
@@ -66,8 +67,3 @@ def served_now(folder: Path) -> str:
     return f"served now version {newest[0]}: " + "  ".join(
         f"{key} {value:.3f}" for key, value in scores.items() if value is not None
     )
-
-
-def save(settings: Config, run: Run, *, target: str | None, unblessed: bool) -> Path:
-    """Publish ``run`` and give the new version's folder."""
-    return pipeline.push(settings, run, store=target, unblessed=unblessed).path

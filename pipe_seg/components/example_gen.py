@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib
+import io
 import json
 import os
 import shutil
@@ -54,7 +55,7 @@ def _build(cls: Any, config: str, data_dir: Path, manual_dir: Path, target: Path
     """Build aside, then put the result in the place of whatever was there."""
     scratch = data_dir / f".building-{uuid.uuid4().hex}"
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(io.StringIO()):
             if not sys.stderr.isatty():
                 tfds.disable_progress_bar()
             builder = cls(config=config, data_dir=scratch)

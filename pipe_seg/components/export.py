@@ -36,7 +36,7 @@ def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path) ->
         frames = examples.load(tuning.path, "validation").as_numpy_iterator()
         predictor = Predictor(frozen, size)
         threshold = best_threshold(score_frames(predictor.probability, frames))
-        chosen = f"highest image-mean IoU on the validation split of {dataset_name(tuning.path)}"
+        chosen = f"highest image-mean IoU on {dataset_name(tuning.path)}, validation"
     details = {"threshold": threshold, "threshold_chosen": chosen, "precision": precision, "size_px": list(size)}
     inputs = {"trainer": str(trained.path), "tuning": str(tuning.path)}
     with artifacts.writing(

@@ -41,6 +41,8 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
         "resolution": "each frame's own",
         "threshold": threshold,
         "threshold_chosen": model.facts["threshold_chosen"] if section.threshold == "auto" else "given",
+        "threshold_chosen_here": section.threshold == "auto"
+        and model.facts["threshold_chosen"].endswith(f"{name}, {split}"),
         "precision": model.facts["precision"],
         "empty": section.empty,
     }

@@ -154,7 +154,7 @@ class _Session:
                     f"({self.recipe.learning_rate}) or use -s trainer.precision=float32"
                 )
             rate = reporter.step(steps, progress.images, progress.scores())
-            stopped = watch.stop()
+            stopped = watch.stop(reporter.paused)
             if stopped:
                 break
         self._validate(number, rate, progress, reporter)

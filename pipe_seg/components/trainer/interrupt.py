@@ -2,8 +2,8 @@
 
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
@@ -32,8 +32,10 @@ class Watch:
         self.signal_number = number
         print("\nfinishing this step … (Ctrl-C again: stop now)", file=sys.stderr)
 
-    def stop(self) -> bool:
+    def stop(self, paused: Callable[[], AbstractContextManager[None]]) -> bool:
         """Say, between steps, whether training ends here with what it has; ask a person if there is one.
+
+        ``paused`` gives a block in which the terminal is free for the question.
 
         Raises:
             Interrupted: nobody is there to ask, or the answer was to abort.
@@ -43,13 +45,11 @@ class Watch:
         number, self.signal_number = self.signal_number, 0
         if number == signal.SIGTERM or not sys.stdin.isatty():
             raise Interrupted(128 + number)
-        choice = click.prompt(
-            "[c]ontinue, [s]top and evaluate, [a]bort",
-            default="s",
-            err=True,
-            type=click.Choice(["c", "s", "a"]),
-            show_choices=False,
-        )
+        question = "(c)ontinue, (s)top and evaluate, (a)bort"
+        with paused():
+            choice = click.prompt(
+                question, default="s", type=click.Choice(["c", "s", "a"]), show_choices=False, err=True
+            )
         if choice == "a":
             raise KeyboardInterrupt
         return bool(choice == "s")

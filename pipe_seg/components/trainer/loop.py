@@ -114,4 +114,4 @@ class Loop:
         keep = tf.minimum(self._momentum, (1 + step) / (10 + step))
         for average, variable in zip(self.average.variables, self.network.variables, strict=True):
             if average.dtype == "float32":
-                average.assign(average * keep + variable * (1 - keep))
+                average.assign_sub((average - variable) * (1 - keep))

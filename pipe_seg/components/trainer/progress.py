@@ -30,6 +30,15 @@ class Reporter:
             self.bar.update(self.task, advance=steps, note=note)
         return rate
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bar away while a person is asked something."""
+        if self.bar:
+            self.bar.stop()
+        yield
+        if self.bar:
+            self.bar.start()
+
     def epoch(
         self, number: int, rate: float, train: Mapping[str, float], validation: Mapping[str, float], best: bool
     ) -> None:
