@@ -1,6 +1,7 @@
 """The configuration: one section a component, defaults only here, errors that name file and key."""
 
 import difflib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pipe_seg.errors import ConfigError, Problem
 
 TAGGED = ("optimizer", "criterion")
-PRESETS = Path(__file__).resolve().parent.parent / "configs"
+CLONE, INSTALLED = Path(__file__).resolve().parent.parent / "configs", Path(sys.prefix) / "share/pipe-seg/configs"
+PRESETS = CLONE if CLONE.is_dir() else INSTALLED
 
 
 def locked(default: Any, why: str, **constraints: Any) -> Any:
