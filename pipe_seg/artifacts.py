@@ -15,6 +15,7 @@ import pipe_seg
 from pipe_seg.errors import ConflictError, MachineError, Problem
 
 RECORD = "artifact.json"
+INPUTS = "pipe_seg_inputs.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,19 @@ class Artifact:
 
 class Dataset(Artifact):
     """A prepared TFDS dataset: the folder with ``dataset_info.json``."""
+
+    @property
+    def name(self) -> str:
+        """``ps/default`` for ``…/ps/default/1.0.0``."""
+        return "/".join(self.path.parts[-3:-1])
+
+    @property
+    def digest(self) -> str | None:
+        """The sha256 of the files and code it was built from; None where nobody wrote it down."""
+        try:
+            return str(json.loads((self.path / INPUTS).read_text("utf-8"))["digest"])
+        except (OSError, ValueError, KeyError):
+            return None
 
 
 class Model(Artifact):
@@ -56,6 +70,12 @@ class Model(Artifact):
             except (OSError, ValueError, KeyError) as error:
                 raise MachineError(Problem(self.path / name, f"cannot be read: {error}")) from error
         raise MachineError(Problem(self.path, "not an exported model", expected="RUN/model or STORE/pipe_seg/N"))
+
+    @property
+    def digest(self) -> str:
+        """One sha256 over the names and bytes of the SavedModel."""
+        listing = json.dumps(digest_tree(self.saved_model), sort_keys=True)
+        return hashlib.sha256(listing.encode()).hexdigest()
 
     @property
     def threshold(self) -> float:
@@ -91,8 +111,8 @@ class Evaluation(Artifact):
 
     @property
     def blessed(self) -> bool:
-        """Whether the scores pass the bar that was set."""
-        return bool(self.record["details"]["blessed"])
+        """Whether the scores pass the bar that was set; what is not written down is not blessed."""
+        return _blessed(self)
 
 
 class InfraBlessing(Artifact):
@@ -100,12 +120,19 @@ class InfraBlessing(Artifact):
 
     @property
     def blessed(self) -> bool:
-        """Whether it answered, and answered right."""
-        return bool(self.record["details"]["blessed"])
+        """Whether it answered, and answered right; what is not written down is not blessed."""
+        return _blessed(self)
 
 
 class PushedModel(Artifact):
     """A version in a model store."""
+
+
+def _blessed(artifact: Artifact) -> bool:
+    try:
+        return artifact.record["details"]["blessed"] is True
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Run:
     @property
     def config(self) -> Config:
         """The configuration it ran with."""
-        return config.load(self.path / "config.yaml")
+        return config.load(self.path / "config.yaml", unlock=True)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -105,9 +105,11 @@ def train(
     """
     from pipe_seg.components import export, infra_validator, trainer, transform
 
+    if init and not init.trained.weights.is_file():
+        raise ConfigError(Problem(init.path, "this run has no weights", expected="a run that was trained"))
     dataset = examples(settings, name, manual_dir, say)
     truth = contours(settings, name, dataset, manual_dir, say)
-    run = start(settings, name, runs=runs, person=person, init=init, dataset=dataset)
+    run = start(settings, name, runs=runs, person=person, init=init, dataset=dataset, manual_dir=manual_dir)
     say(f"run {run.path}")
     batches = transform.run(
         settings.transform,
@@ -165,7 +167,16 @@ def push(settings: Config, run: Run, *, store: str | None, unblessed: bool) -> P
     )
 
 
-def start(settings: Config, name: str, *, runs: Path, person: str, init: Run | None, dataset: Dataset) -> Run:
+def start(
+    settings: Config,
+    name: str,
+    *,
+    runs: Path,
+    person: str,
+    init: Run | None,
+    dataset: Dataset,
+    manual_dir: Path | None,
+) -> Run:
     """Make the run's folder with ``config.yaml`` and ``run.json``."""
     if not PERSON.fullmatch(person):
         raise ConfigError(Problem("--name", "not a name", got=person, expected="Latin letters, digits, - and _"))
@@ -174,14 +185,14 @@ def start(settings: Config, name: str, *, runs: Path, person: str, init: Run | N
         runs.mkdir(parents=True, exist_ok=True)
         path = next(path for path in _candidates(runs, stamp) if _make(path))
         (path / "config.yaml").write_text(settings.to_yaml(), "utf-8")
-        inputs = dataset.path / "pipe_seg_inputs.json"
         artifacts.write_json(
             path / "run.json",
             {
                 "command": sys.argv,
                 "name": person,
-                "dataset": "/".join(dataset.path.parts[-3:-1]),
-                "data_digest": json.loads(inputs.read_text("utf-8"))["digest"],
+                "dataset": dataset.name,
+                "manual_dir": str(manual_dir.absolute()) if manual_dir else None,
+                "data_digest": dataset.digest,
                 "init": str(init.path) if init else None,
                 "preset": settings.preset,
                 "unlocked": list(settings.unlocked),
@@ -220,15 +231,15 @@ def _commit() -> str | None:
 
 
 def find_run(reference: str, runs: Path) -> Run:
-    """Give the run that is a path, a name in ``runs``, or ``last``.
+    """Give the run that is a path, a name in ``runs``, or ``last``: the newest that was trained.
 
     Raises:
         ConfigError: there is none.
     """
     if reference == "last":
-        found = list_runs(runs)
-        if found:
-            return found[-1]
+        whole = [run for run in list_runs(runs) if run.trained.path.is_dir()]
+        if whole:
+            return whole[-1]
     for path in (Path(reference), runs / reference):
         if (path / "run.json").is_file():
             return Run(path)
@@ -249,6 +260,15 @@ def find_model(reference: str, runs: Path) -> Model:
     if not model.path.is_dir():
         raise ConfigError(Problem(model.path, "this run has no exported model", expected="a run that ended well"))
     return model
+
+
+def manual_dir_of(model: Model) -> Path | None:
+    """Give the folder of frames that the run of ``model`` was given; None where it was not."""
+    try:
+        found = Run(model.path.parent).info["manual_dir"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return Path(found) if found else None
 
 
 def list_runs(runs: Path) -> list[Run]:
@@ -285,14 +305,16 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def previous_best(runs: Path, dataset: str, but: Run) -> tuple[Run, float] | None:
-    """Give the run with the highest ``iou`` on the same evaluation dataset, leaving out ``but``."""
+def previous_best(runs: Path, but: Run) -> tuple[Run, float] | None:
+    """Give the run with the highest ``iou`` on the very frames that ``but`` was scored on."""
+    own = but.scores or {}
     scored = []
     for run in list_runs(runs):
         try:
             scores = run.scores
         except (OSError, ValueError, PipeSegError):
             continue
-        if run.path != but.path and scores and scores["dataset"] == dataset and scores["headline"]["iou"]["value"]:
+        same = scores and all(scores.get(key) == own.get(key) for key in ("data_digest", "split", "empty"))
+        if run.path != but.path and scores and same and scores["headline"]["iou"]["value"]:
             scored.append((run, float(scores["headline"]["iou"]["value"])))
     return max(scored, key=lambda pair: pair[1], default=None)

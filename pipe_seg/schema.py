@@ -12,6 +12,7 @@ SPLITS = ("train", "validation")
 MaskSource = Literal["box", "contour", "refined"]
 MASK_SOURCES: tuple[MaskSource, ...] = ("box", "contour", "refined")
 
+HEADLINE = ("iou", "dice", "iou_pooled", "dice_pooled", "iou_macro")
 MODEL_NAME = "pipe_seg"
 SIGNATURE_ARRAYS = "serving_default"
 SIGNATURE_BYTES = "predict_bytes"

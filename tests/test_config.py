@@ -74,6 +74,9 @@ def test_an_unknown_key_names_file_line_and_the_likely_one(tmp_path: Path) -> No
         ("pbs.criterion={name: dice, alpha: 0.3}", "pbs.criterion.alpha: unknown key"),
         ("trainer.precision=float16", "trainer.precision: "),
         ("pbs.epochs", "not an override"),
+        ("unlocked=[model.width]", "not an override"),
+        ("evaluator.threshold=50", "evaluator.threshold"),
+        ("evaluator.threshold=0.4567", "evaluator.threshold"),
         ("nothing.at.all=1", "nothing: unknown key"),
     ],
 )
@@ -109,7 +112,7 @@ def test_every_locked_field_says_why() -> None:
     assert all(locked.values())
 
 
-@pytest.mark.parametrize("text", ["a: 1\na: 2\n", "a: [1\n", "- 1\n", "\tx: 1\n"])
+@pytest.mark.parametrize("text", ["a: 1\na: 2\n", "a: [1\n", "- 1\n", "\tx: 1\n", "a: \x01\n", "? [1]\n: 2\n"])
 def test_what_is_no_configuration_is_named_with_its_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)

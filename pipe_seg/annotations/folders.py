@@ -1,19 +1,21 @@
 """The folders people have: ``images/{train,val}`` with ``labels``, ``masks`` or ``annotations`` beside."""
 
+import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from pipe_seg.annotations import masks, raster, via, yolo
 from pipe_seg.errors import InputDataError, Problem
-from pipe_seg.schema import Annotation, Box, Frame, MaskSource, Polygon
+from pipe_seg.schema import Annotation, Frame, MaskSource, Polygon
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg")
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "validation", "valid")}
-SIBLING = re.compile(r"(.+)_\d")
+SIBLING = re.compile(r"(\d{4,})_\d{1,2}")
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,13 @@ class Layout:
         """
         polygons = self._polygons(split)
         problems: list[Problem | str] = []
-        for path in self.images(split):
-            if group_of(path.stem) in (without or ()):
-                continue
+        paths = self.images(split)
+        kept = [path for path in paths if group_of(path.stem) not in (without or ())]
+        if len(kept) < len(paths):
+            log.warning("%s: %d frames left out: their scenes are held out", paths[0].parent, len(paths) - len(kept))
+        if not kept:
+            raise InputDataError(Problem(paths[0].parent, "every scene here is held out", expected="scenes of its own"))
+        for path in kept:
             try:
                 yield self._frame(path, split, polygons)
             except InputDataError as error:
@@ -77,11 +83,11 @@ class Layout:
                     expected=f"{width}x{height} as {path.name}",
                 )
             )
-        boxes = annotation.boxes or tuple(_bounding(shape, height, width) for shape in annotation.polygons)
+        drawn = annotation if self.mask_source == "box" else replace(annotation, boxes=())
         return Frame(
             image=path.read_bytes(),
-            segmentation_mask=raster.rasterise(annotation, height, width),
-            boxes=boxes,
+            segmentation_mask=raster.rasterise(drawn, height, width),
+            boxes=annotation.boxes,
             labels=annotation.labels,
             file_name=path.name,
             group_id=group_of(path.stem),
@@ -132,9 +138,3 @@ def group_of(stem: str) -> str:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _bounding(polygon: Polygon, height: int, width: int) -> Box:
-    corners = np.concatenate([polygon.points.min(0), polygon.points.max(0)]) / [width, height, width, height]
-    x_min, y_min, x_max, y_max = np.clip(corners, 0.0, 1.0)
-    return Box(float(x_min), float(y_min), float(x_max), float(y_max), polygon.label)

@@ -48,10 +48,13 @@ def _check_header(path: Path, header: Any) -> None:
         raise InputDataError(Problem(path, f"column missing: {', '.join(missing)}", 1, expected=expected))
 
 
-def _polygon(path: Path, line: int, row: dict[str, str]) -> Polygon | Problem | None:
+def _polygon(path: Path, line: int, row: dict[str, str | None]) -> Polygon | Problem | None:
+    drawn, described = row["region_shape_attributes"], row["region_attributes"]
+    if drawn is None or described is None:
+        return Problem(path, "row cut short", line, row["filename"], "as many cells as the header")
     try:
-        shape = json.loads(row["region_shape_attributes"] or "{}", parse_constant=_no_constant)
-        attributes = json.loads(row["region_attributes"] or "{}", parse_constant=_no_constant)
+        shape = json.loads(drawn or "{}", parse_constant=_no_constant)
+        attributes = json.loads(described or "{}", parse_constant=_no_constant)
         if not shape:
             return None
         points = np.stack([np.asarray(shape[f"all_points_{axis}"], np.float64) for axis in "xy"], -1)

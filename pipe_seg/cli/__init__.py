@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import pipe_seg
-from pipe_seg.errors import PipeSegError
+from pipe_seg.errors import MachineError, PipeSegError
 
 VERBS = {
     "doctor": ("pipe_seg.cli.doctor", "doctor", "Say what this machine can do, and what is missing."),
@@ -55,7 +55,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    logging.basicConfig(format="%(levelname)s: %(message)s".lower(), level=logging.WARNING)
+    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     sys.exit(run(arguments))
 
 
@@ -75,9 +75,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("\nstopped", err=True)
         return 130
     except Exception as error:
-        code = getattr(error, "exit_code", None)
-        if isinstance(code, int):
-            return code
-        traceback.print_exc()
-        click.echo("error: this is a bug of pipe-seg; please report it with the lines above", err=True)
-        return 1
+        return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> int:
+    """Give the exit code of an error that carries one, of a full machine, or of our own bug."""
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        return code
+    if type(error).__name__ == "ResourceExhaustedError":
+        what = str(error).splitlines()[0]
+        click.echo(f"error: out of memory or disk: {what}; expected a smaller batch_size, or more space", err=True)
+        return MachineError.exit_code
+    traceback.print_exception(error)
+    click.echo("error: this is a bug of pipe-seg; please report it with the lines above", err=True)
+    return 1

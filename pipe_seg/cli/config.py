@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from pipe_seg import config as settings
+from pipe_seg.artifacts import environment
 from pipe_seg.cli import options
 from pipe_seg.errors import ConflictError, Problem
 
@@ -32,7 +33,8 @@ def init(path: Path, preset: str | None, overrides: tuple[str, ...], unlock: boo
     loaded = settings.load(preset, overrides, unlock=unlock)
     if path.exists():
         raise ConflictError(Problem(path, "exists already", expected="another name"))
-    path.write_text(commented(loaded), "utf-8")
+    with environment(path):
+        path.write_text(commented(loaded), "utf-8")
     click.echo(path)
 
 

@@ -25,6 +25,9 @@ LEAST_FREE_GIB = 2
 @options.as_json
 def doctor(manual_dir: Path | None, runs: Path, as_json: bool) -> None:
     """Show versions, devices, memory, write access and the data folder; exit 4 when something is missing."""
+    missing = [package for package in pipeline.PACKAGES if not _version(package)]
+    if missing:
+        raise MachineError(*(Problem(package, "not installed", expected="pip install -e .") for package in missing))
     quiet.tensorflow()
     facts = {
         "python": platform.python_version(),
@@ -47,11 +50,7 @@ def doctor(manual_dir: Path | None, runs: Path, as_json: bool) -> None:
 
 
 def _problems(facts: dict[str, Any], runs: Path) -> list[Problem]:
-    problems = [
-        Problem(package, "not installed", expected="pip install -e .")
-        for package in pipeline.PACKAGES
-        if not facts[package]
-    ]
+    problems = []
     if not facts["runs_writable"]:
         problems.append(Problem(runs, "cannot be written", expected="a folder of yours, or --runs"))
     if facts["free_disk_gib"] < LEAST_FREE_GIB:

@@ -1,6 +1,7 @@
 """``evaluate``: an exported model on labelled frames."""
 
 import json
+import math
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipe_seg import pipeline
 from pipe_seg.artifacts import Evaluation
 from pipe_seg.cli import options, quiet, results
 from pipe_seg.errors import ConfigError, MachineError, Problem, RefusedError
+from pipe_seg.schema import HEADLINE
 
 
 @click.command()
@@ -45,10 +47,11 @@ def evaluate(
     found = pipeline.find_model(model, runs)
     folder = out or found.path.parent / f"evaluation_{datetime.now():%Y%m%d-%H%M%S}_{dataset}_{split}"
     quiet.tensorflow()
-    examples = pipeline.examples(loaded, dataset, manual_dir, options.say)
+    frames = manual_dir or pipeline.manual_dir_of(found)
+    examples = pipeline.examples(loaded, dataset, frames, options.say)
     evaluation = pipeline.evaluate(loaded, found, examples, out=folder, split=split)
     scores = _scores(evaluation)
-    click.echo(json.dumps(scores) if as_json else f"{results.headline(scores)}\nreport     {folder / 'report.html'}")
+    click.echo(json.dumps(scores) if as_json else results.judged(scores, folder))
     _hold(scores, bars)
 
 
@@ -63,17 +66,19 @@ def _scores(evaluation: Evaluation) -> dict[str, object]:
 def _bar(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
-        return name, float(value)
-    except ValueError as error:
-        raise ConfigError(Problem("--fail-under", "not a bar", got=text, expected="score=value, as iou=0.4")) from error
+        bar = float(value)
+    except ValueError:
+        bar = math.nan
+    if not 0 <= bar <= 1:
+        raise ConfigError(Problem("--fail-under", "not a bar", got=text, expected="score=0…1, as iou=0.4"))
+    if name not in HEADLINE:
+        raise ConfigError(Problem("--fail-under", "unknown score", got=name, expected=", ".join(HEADLINE)))
+    return name, bar
 
 
 def _hold(scores: dict[str, object], bars: dict[str, float]) -> None:
     headline = scores["headline"]
     assert isinstance(headline, dict)
-    unknown = sorted(set(bars) - set(headline))
-    if unknown:
-        raise ConfigError(Problem("--fail-under", "unknown score", got=unknown[0], expected=", ".join(headline)))
     low = [
         Problem(name, "under the bar", got=headline[name]["value"], expected=f"at least {bar}")
         for name, bar in bars.items()

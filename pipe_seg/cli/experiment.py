@@ -10,8 +10,9 @@ from pipe_seg.cli import config as config_verb
 from pipe_seg.cli import options, quiet, results, upload
 from pipe_seg.cli.train import load
 from pipe_seg.config import Config, locked_fields, value_of
-from pipe_seg.errors import ConfigError, Problem
+from pipe_seg.errors import ConfigError, InputDataError, Problem
 from pipe_seg.pipeline import PERSON, Run
+from pipe_seg.schema import FOLDERS
 
 
 @click.command()
@@ -35,11 +36,16 @@ def experiment(
 ) -> None:
     """Name, settings, PBS, then PS; look at the results; save the model to the server, or refrain."""
     settings = load("pbs", manual_dir, preset, overrides, unlock=unlock)
+    if len({pipeline.uses_rendered(dataset, manual_dir) for dataset in FOLDERS}) > 1:
+        both = " and ".join(FOLDERS.values())
+        raise InputDataError(Problem(pipeline.MANUAL_DIR, "one of two data sets", expected=f"both {both}, or neither"))
     name = ask_name(person)
     options.say(f"Hello, {name}.\n\n{tunable(settings)}\nDo not touch:\n{locked(settings)}\n")
     if not yes and not _confirm("Continue?", default=True, flag="--yes"):
         return
     quiet.tensorflow()
+    for dataset in FOLDERS:  # what is wrong with either is said before hours of training
+        pipeline.examples(settings, dataset, manual_dir, lambda text: None)
     first = pipeline.train(settings, "pbs", manual_dir=manual_dir, runs=runs, person=name, init=None, say=options.say)
     click.echo(results.summary(first))
     second = pipeline.train(settings, "ps", manual_dir=manual_dir, runs=runs, person=name, init=first, say=options.say)
@@ -93,12 +99,12 @@ def beside_best(run: Run, runs: Path) -> str:
     scores = run.scores
     if scores is None or scores["headline"]["iou"]["value"] is None:
         return "no score to compare"
-    best = pipeline.previous_best(runs, scores["dataset"], run)
+    best, words = pipeline.previous_best(runs, run), results.rendered(scores)
     if best is None:
-        return f"best yet   none earlier on {scores['dataset']}"
+        return "best yet   no earlier run on these frames"
     earlier, iou = best
     difference = scores["headline"]["iou"]["value"] - iou
-    return f"best yet   IoU {iou:.3f} ({earlier.path.name}); this one {difference:+.3f}"
+    return f"best yet   {words}IoU {iou:.3f} ({earlier.path.name}); this one {difference:+.3f}"
 
 
 def _save_wanted(run: Run, *, save: bool | None, yes: bool) -> bool:

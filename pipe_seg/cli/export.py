@@ -37,7 +37,7 @@ def export(run: str, precision: str, out: Path, runs: Path, as_json: bool) -> No
 
     settings = loaded.model_copy(update={"export": section, "evaluator": evaluator})
     tuning = Dataset(Path(found.model.record["inputs"]["tuning"]))
-    model = exporter.run(settings, trained=found.trained, tuning=tuning, out=out)
+    model = exporter.run(settings, trained=found.trained, tuning=tuning, out=out, chosen=facts["threshold_chosen"])
     click.echo(
         json.dumps({"model": str(model.path), **model.facts})
         if as_json

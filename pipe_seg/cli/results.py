@@ -1,5 +1,6 @@
 """How results are told at the end of a run."""
 
+from pathlib import Path
 from typing import Any
 
 from pipe_seg.pipeline import Run
@@ -10,28 +11,36 @@ def summary(run: Run) -> str:
     scores = run.scores
     if scores is None:
         return f"run        {run.path}\nno scores: it was not evaluated"
-    lines = [f"run        {run.path}", headline(scores)]
+    return f"run        {run.path}\n{judged(scores, run.evaluation.path)}"
+
+
+def judged(scores: dict[str, Any], folder: Path) -> str:
+    """Give one evaluation: scores, anchor, threshold, verdict, report."""
+    lines, words = [headline(scores)], rendered(scores)
     boxes = scores["anchors"]["filled_boxes_iou"]
     if boxes is not None:
-        lines.append(f"           filled boxes of these frames: IoU {boxes:.3f}")
+        lines.append(f"           filled boxes of these frames: {words}IoU {boxes:.3f}")
     lines.append(f"           threshold {scores['threshold']}: {scores['threshold_chosen']}")
     if scores["threshold_chosen_here"]:
-        lines.append(
-            f"           chosen on these very frames, which flatters; at 0.5: IoU {scores['second']['iou_at_0.5']:.3f}"
-        )
+        half = scores["second"]["iou_at_0.5"]
+        lines.append(f"           these very frames chose it, which flatters; at 0.5: {words}IoU {half:.3f}")
     verdict = "blessed" if scores["blessed"] else "not blessed"
-    lines += [f"verdict    {verdict}: {scores['reason']}", f"report     {run.evaluation.path / 'report.html'}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"verdict    {verdict}: {scores['reason']}", f"report     {folder / 'report.html'}"])
 
 
 def headline(scores: dict[str, Any]) -> str:
     """Give IoU and Dice in one line, with the word *rendered* where it belongs."""
-    words = "rendered " if scores["rendered"] else ""
+    words = rendered(scores)
     truth = "filled boxes" if scores["truth"] == "box" else "held-out contours"
     parts = "  ".join(
         f"{words}{title} {_interval(scores['headline'][key])}" for title, key in (("IoU", "iou"), ("Dice", "dice"))
     )
     return f"scores     {parts}\n           on {scores['n_images']} {truth} ({scores['dataset']}, {scores['split']})"
+
+
+def rendered(scores: dict[str, Any]) -> str:
+    """Give the word that goes before every score on rendered frames."""
+    return "rendered " if scores["rendered"] else ""
 
 
 def next_steps(run: Run, dataset: str) -> str:

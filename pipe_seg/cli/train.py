@@ -64,7 +64,7 @@ def login() -> str:
     """Give the login name in the letters a run's folder may have."""
     try:
         name = getpass.getuser()
-    except OSError:
+    except (OSError, KeyError, ImportError):
         name = ""
     kept = re.sub(r"[^A-Za-z0-9_-]", "", name).lstrip("0123456789_-")
     return kept or "someone"

@@ -51,7 +51,7 @@ def ask(*, blessed: bool) -> bool:
         raise ConfigError(Problem("upload", "nobody to ask", expected="--yes"))
     if not blessed:
         options.say("The scores are poor: better refrain.")
-    return click.confirm("Save the model to the server?", default=blessed, err=True)
+    return click.confirm("Save the model to the server? (--yes)", default=blessed, err=True)
 
 
 def served_now(folder: Path) -> str:
@@ -61,9 +61,10 @@ def served_now(folder: Path) -> str:
     if not newest:
         return f"served now nothing in {folder}"
     try:
-        scores = store.manifest(base / str(newest[0]))["scores"]
+        manifest = store.manifest(base / str(newest[0]))
+        scores, words = manifest["scores"], results.rendered(manifest)
     except (PipeSegError, KeyError):
         return f"served now version {newest[0]}, without a readable manifest"
-    return f"served now version {newest[0]}: " + "  ".join(
+    return f"served now version {newest[0]}: {words}" + "  ".join(
         f"{key} {value:.3f}" for key, value in scores.items() if value is not None
     )

@@ -29,6 +29,10 @@ def run(model: Model, *, sources: Sequence[Path], out: Path, mask_value: int = 2
         ConfigError: two images would write the same mask.
     """
     paths = find(sources)
+    if any(path.parent.resolve() == out.resolve() for path in paths):
+        raise ConfigError(
+            Problem(out, "is where the images lie", expected="a folder of its own, so that nothing is lost")
+        )
     loaded = LoadedModel(model.saved_model)
     rows: list[dict[str, Any]] = []
     problems: list[Problem | str] = []
@@ -55,7 +59,7 @@ def find(sources: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         inside = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES) if source.is_dir() else []
-        if not inside and not source.is_file():
+        if not inside and (not source.is_file() or source.suffix.lower() not in SUFFIXES):
             raise InputDataError(
                 Problem(source, "no images here", expected=f"a file or folder of {', '.join(SUFFIXES)}")
             )

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import importlib
 import io
-import json
 import os
 import shutil
 import sys
@@ -20,7 +19,6 @@ from pipe_seg.config import ExampleGenSection
 from pipe_seg.errors import InputDataError, Problem
 
 PACKAGE = Path(__file__).resolve().parent.parent
-INPUTS = "pipe_seg_inputs.json"
 
 
 def run(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bool) -> Dataset:
@@ -39,7 +37,7 @@ def run(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bo
     data_dir = Path(section.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     digest = _digest(cls, name, manual_dir, rendered)
     target = data_dir / name / config / str(cls.VERSION)
-    if _built_from(target) == digest:
+    if Dataset(target).digest == digest:
         return Dataset(target)
     with artifacts.environment(data_dir):
         _build(cls, config, data_dir, manual_dir, target, digest)
@@ -62,7 +60,7 @@ def _build(cls: Any, config: str, data_dir: Path, manual_dir: Path, target: Path
             download = tfds.download.DownloadConfig(manual_dir=str(manual_dir), register_checksums=False)
             builder.download_and_prepare(download_config=download)
         built = Path(builder.data_dir)
-        artifacts.write_json(built / INPUTS, {"digest": digest})
+        artifacts.write_json(built / artifacts.INPUTS, {"digest": digest})
         artifacts.sync_tree(built)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
@@ -73,21 +71,15 @@ def _build(cls: Any, config: str, data_dir: Path, manual_dir: Path, target: Path
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _built_from(target: Path) -> str | None:
-    try:
-        return str(json.loads((target / INPUTS).read_text("utf-8"))["digest"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 def _digest(cls: Any, name: str, manual_dir: Path, rendered: bool) -> str:
     """Give one sha256 over the code that reads or renders and the files it reads."""
     files = sorted(path for part in ("annotations", "data") for path in (PACKAGE / part).rglob("*.py"))
+    files += [PACKAGE / "images.py", PACKAGE / "schema.py"]
     files += sorted((PACKAGE.parent / "tfds_builders" / name).glob("*.py"))
     if not rendered:
         folders = (manual_dir / cls.FOLDER, *(manual_dir / extra for extra in getattr(cls, "HELD_OUT_FOLDERS", ())))
         files += sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     total = hashlib.sha256()
     for path in files:
-        total.update(f"{path}\0{artifacts.digest_file(path)}\n".encode())
+        total.update(f"{path.name}\0{artifacts.digest_file(path)}\n".encode())
     return total.hexdigest()

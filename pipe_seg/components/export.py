@@ -18,12 +18,15 @@ from pipe_seg.serving import devices, warmup
 from pipe_seg.serving.scoring import score_frames
 from pipe_seg.serving.signatures import Predictor
 
+GIVEN = "given in the configuration"
 
-def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path) -> Model:
+
+def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path, chosen: str = GIVEN) -> Model:
     """Export ``trained`` with the threshold of the highest image-mean IoU on ``tuning``'s validation split.
 
-    A threshold given in the configuration is taken as it is. ``out/saved_model`` answers the signatures
-    ``serving_default`` and ``predict_bytes``; which precision it computes in is written into the artifact.
+    A threshold given in the configuration is taken as it is, and ``chosen`` says where it comes from.
+    ``out/saved_model`` answers the signatures ``serving_default`` and ``predict_bytes``; which precision it
+    computes in is written into the artifact.
     """
     precision = devices.precision(config.export.precision)
     network = models.build(config.model)
@@ -31,14 +34,13 @@ def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path) ->
     size = (config.transform.image_height_px, config.transform.image_width_px)
     frozen = freeze(folding.fold(config.model, network, precision=precision), size)
     threshold = config.evaluator.threshold
-    chosen = "given in the configuration"
     if threshold == "auto":
         frames = examples.load(tuning.path, "validation").as_numpy_iterator()
         predictor = Predictor(frozen, size)
         threshold = best_threshold(score_frames(predictor.probability, frames))
-        chosen = f"highest image-mean IoU on {dataset_name(tuning.path)}, validation"
+        chosen = f"highest image-mean iou on {tuning.name}, validation"
     details = {"threshold": threshold, "threshold_chosen": chosen, "precision": precision, "size_px": list(size)}
-    inputs = {"trainer": str(trained.path), "tuning": str(tuning.path)}
+    inputs = {"trainer": str(trained.path), "tuning": str(tuning.path), "tuning_digest": tuning.digest or ""}
     with artifacts.writing(
         out, component="export", section=config.export.model_dump(), inputs=inputs, details=details
     ) as folder:
@@ -70,8 +72,3 @@ def save(predictor: Predictor, target: Path) -> None:
         tf.saved_model.save(module, str(target), signatures=signatures)
     (target / "variables").mkdir(exist_ok=True)
     warmup.write(target)
-
-
-def dataset_name(path: Path) -> str:
-    """Give ``ps/synthetic`` for ``…/ps/synthetic/1.0.0``."""
-    return "/".join(path.parts[-3:-1])

@@ -20,7 +20,7 @@ def run(section: InfraValidatorSection, *, model: Model, dataset: Dataset, out: 
             paths[-1].write_bytes(example["image"])
         answer = probe.ask(model.saved_model, paths, section.timeout_s)
     blessed = not answer["faults"] and answer["frames"] == len(paths) > 0
-    inputs = {"model": str(model.path), "dataset": str(dataset.path)}
+    inputs = {"model": model.digest, "dataset": dataset.digest or ""}
     with artifacts.writing(
         out,
         component="infra_validator",

@@ -1,11 +1,17 @@
 """A twice-blessed model → the next version in a model store."""
 
+import tempfile
 from pathlib import Path
 
+import numpy as np
+
+from pipe_seg import artifacts, images
 from pipe_seg.artifacts import Evaluation, InfraBlessing, Model, PushedModel
 from pipe_seg.config import InfraValidatorSection, PusherSection
 from pipe_seg.errors import Problem, RefusedError
 from pipe_seg.serving import probe, store
+
+GREY_SHAPE = (576, 720, 3)
 
 
 def run(
@@ -23,23 +29,19 @@ def run(
     waives the evaluator's, and is written into the manifest.
 
     Raises:
-        RefusedError: a blessing is missing, or the staged copy does not load.
+        RefusedError: a blessing is missing, or the staged copy does not answer.
     """
     if not infra.blessed:
-        raise RefusedError(
-            Problem(
-                infra.path,
-                "the model does not answer in a fresh process",
-                got="; ".join(infra.record["details"]["faults"]),
-            )
-        )
+        raise RefusedError(Problem(infra.path, "the model was not seen to answer in a fresh process"))
+    if not (evaluation.path / artifacts.RECORD).is_file():
+        raise RefusedError(Problem(evaluation.path, "the model was not evaluated"))
+    digest = model.digest
+    for blessing in (infra, evaluation):
+        if blessing.record["inputs"]["model"] != digest:
+            raise RefusedError(Problem(model.saved_model, "is not the model that was blessed", got=digest[:12]))
     if not evaluation.blessed and not unblessed:
-        reason = evaluation.record["details"]["reason"]
-        raise RefusedError(
-            Problem(
-                evaluation.path, "not blessed by the evaluator", got=reason, expected="a better model, or --unblessed"
-            )
-        )
+        reason, cure = evaluation.record["details"]["reason"], "a better model, or --unblessed"
+        raise RefusedError(Problem(evaluation.path, "not blessed by the evaluator", got=reason, expected=cure))
     details = evaluation.record["details"]
     facts = {
         "blessed": evaluation.blessed,
@@ -47,11 +49,15 @@ def run(
         "rendered": details["rendered"],
         "model": model.facts,
         "run": model.path.parent.name,
+        "data_digest": evaluation.record["inputs"]["dataset"],
     }
 
     def verify(staged: Path) -> None:
-        answer = probe.ask(staged, [], validator.timeout_s)
-        if answer["faults"]:
-            raise RefusedError(Problem(staged, "the staged copy does not load", got="; ".join(answer["faults"])))
+        with tempfile.TemporaryDirectory() as scratch:
+            frame = Path(scratch) / "grey.jpg"
+            frame.write_bytes(images.encode(np.full(GREY_SHAPE, 128, np.uint8), ".jpg"))
+            answer = probe.ask(staged, [frame], validator.timeout_s)
+        if answer["faults"] or answer["frames"] != 1:
+            raise RefusedError(Problem(staged, "the staged copy does not answer", got="; ".join(answer["faults"])))
 
     return PushedModel(store.publish(model.saved_model, store.local(section.store), facts, verify))

@@ -40,8 +40,25 @@ def test_frames_come_sorted_whole_and_unencoded(user: Path) -> None:
 
 
 def test_siblings_share_a_group() -> None:
-    assert {group_of(stem) for stem in ("001481", "001481_0", "001481_2")} == {"001481"}
-    assert group_of("pipe_12") == "pipe_12"
+    assert {group_of(stem) for stem in ("001481", "001481_0", "001481_2", "001481_10")} == {"001481"}
+    assert group_of("cam_1") != group_of("cam_2")
+
+
+def test_a_split_that_is_all_held_out_is_an_error(user: Path) -> None:
+    with pytest.raises(InputDataError, match="every scene here is held out"):
+        list(boxes(user).frames("train", without={f"00000{i}" for i in range(4)}))
+
+
+def test_a_box_never_stands_in_for_a_contour(user: Path) -> None:
+    shutil.rmtree(user / "PipeSegmentation/masks/train")
+    header = "filename,region_shape_attributes,region_attributes\n"
+    names = [path.name for path in (user / "PipeSegmentation/images/train").iterdir()]
+    (user / "PipeSegmentation/annotations").mkdir()
+    rows = "".join(f'{name},"{{}}","{{}}"\n' for name in names)
+    (user / "PipeSegmentation/annotations/via_train.csv").write_text(header + rows)
+    frames = list(contours(user).frames("train"))
+    assert any(frame.boxes for frame in frames)
+    assert not any(frame.segmentation_mask.any() for frame in frames)
 
 
 def test_a_scene_that_is_held_out_is_left_out(user: Path) -> None:

@@ -47,6 +47,11 @@ def test_a_fault_names_file_and_line(tmp_path: Path, shape: str, attributes: str
     assert problem.startswith(f"{path}:3: {what}")
 
 
+def test_a_row_cut_short_is_no_clean_frame(tmp_path: Path) -> None:
+    with pytest.raises(InputDataError, match=r"via_train\.csv:2: row cut short"):
+        via.read(write(tmp_path, "a.jpg\n"))
+
+
 def test_a_file_of_another_kind_is_refused_by_its_header(tmp_path: Path) -> None:
     with pytest.raises(InputDataError, match=r"via_train\.csv:1: column missing"):
         via.read(write(tmp_path, "", header="a,b\n"))

@@ -10,7 +10,6 @@ from pipe_seg.components.evaluator import report, tables
 from pipe_seg.components.evaluator.frames import FrameResult, judge
 from pipe_seg.config import EvaluatorSection
 from pipe_seg.data import examples as data
-from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.serving.saved_model import LoadedModel
 
 SCORES = "scores.json"
@@ -22,22 +21,19 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
 
     ``out`` gets ``scores.json`` and ``report.html``. The threshold is the model's unless the section
     gives one. Blessed means: scored against contours, with an IoU of at least ``minimum_iou`` and above
-    that of the filled boxes where there are boxes.
+    that of the filled boxes where there are boxes; never on rendered frames.
     """
     threshold = model.threshold if section.threshold == "auto" else section.threshold
-    if abs(threshold * 1000 - round(threshold * 1000)) > 1e-6 or not 0 < threshold < 1:
-        raise ConfigError(
-            Problem("-s", "evaluator.threshold", got=threshold, expected="0.001 … 0.999 in steps of 0.001")
-        )
     loaded = LoadedModel(model.saved_model)
     frames = data.load(dataset.path, split).as_numpy_iterator()
     results = [judge(loaded, example, threshold, section.minimum_blob_area_px) for example in frames]
-    name = "/".join(dataset.path.parts[-3:-1])
+    name = dataset.name
     about = {
         "dataset": name,
         "split": split,
         "truth": results[0].mask_source,
         "rendered": name.endswith("/synthetic"),
+        "data_digest": dataset.digest,
         "resolution": "each frame's own",
         "threshold": threshold,
         "threshold_chosen": model.facts["threshold_chosen"] if section.threshold == "auto" else "given",
@@ -50,7 +46,7 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
     blessed, reason = _blessing(scores, section)
     headline = {key: value["value"] for key, value in scores["headline"].items()}
     details: dict[str, Any] = {"blessed": blessed, "reason": reason, "scores": headline, "rendered": about["rendered"]}
-    inputs = {"model": str(model.path), "dataset": str(dataset.path)}
+    inputs = {"model": model.digest, "dataset": dataset.digest or ""}
     with artifacts.writing(
         out, component="evaluator", section=section.model_dump(), inputs=inputs, details=details
     ) as folder:
@@ -64,6 +60,8 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
 
 def _blessing(scores: dict[str, Any], section: EvaluatorSection) -> tuple[bool, str]:
     iou, boxes = scores["headline"]["iou"]["value"], scores["anchors"]["filled_boxes_iou"]
+    if scores["rendered"]:
+        return False, "rendered frames prove nothing about real ones"
     if scores["truth"] == "box":
         return False, "scored against filled boxes, not against contours"
     if iou is None or iou < section.minimum_iou:

@@ -37,9 +37,10 @@ def render(summary: dict[str, Any], results: Sequence[FrameResult], *, blessed: 
 
 
 def _card(result: FrameResult) -> dict[str, Any]:
+    unlabelled = "class unknown" if result.counts.tp + result.counts.fn else "no defect"
     return {
         "name": result.file_name,
-        "labels": ", ".join(CLASS_NAMES[label] for label in result.labels) or "no defect",
+        "labels": ", ".join(CLASS_NAMES[label] for label in result.labels) or unlabelled,
         "iou": result.counts.iou,
         "dice": result.counts.dice,
         "picture": base64.b64encode(result.picture).decode("ascii"),

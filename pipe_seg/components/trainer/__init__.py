@@ -18,7 +18,7 @@ from pipe_seg.components.trainer.loop import Loop, Progress
 from pipe_seg.components.trainer.progress import Reporter, reporting
 from pipe_seg.config import Config, ModelSection
 from pipe_seg.data import examples as data
-from pipe_seg.errors import DivergedError
+from pipe_seg.errors import ConfigError, DivergedError, Problem
 from pipe_seg.nn import folding, models
 from pipe_seg.nn.scores import FrameScore, image_mean
 from pipe_seg.serving import devices
@@ -63,30 +63,36 @@ def run(
 
     Raises:
         ConfigError: the weights of ``init`` are of another network.
-        DivergedError: the loss is no longer a number.
-        Interrupted: a signal ended it and nobody was there to ask; the best epoch is in ``out`` then.
+        DivergedError: the loss is no longer a number; the best epoch before that is in ``out``.
+        Interrupted: a signal ended it and nobody was there to ask; the best epoch is in ``out``.
     """
     prepare(config.seed)
     recipe = config.recipe(name)
     precision = devices.precision(config.trainer.precision)
     strategy = devices.strategy(config.trainer.strategy)
+    replicas = strategy.num_replicas_in_sync
+    if recipe.batch_size % replicas:
+        cure = f"a multiple of {replicas}, or --strategy one"
+        raise ConfigError(
+            Problem("-s", f"{name}.batch_size on {replicas} devices", got=recipe.batch_size, expected=cure)
+        )
     loop = Loop(config, recipe, steps=recipe.epochs * examples.steps, precision=precision, strategy=strategy)
     if init:
         loop.load(_weights(init, config.model))
-    details: dict[str, Any] = {"precision": precision, "replicas": strategy.num_replicas_in_sync}
+    details: dict[str, Any] = {"precision": precision, "replicas": replicas}
     inputs = {"validation": str(validation.path), "init": str(init.path) if init else ""}
     with artifacts.writing(
         out, component="trainer", section=config.trainer.model_dump(), inputs=inputs, details=details
     ) as folder:
         session = _Session(config, name, loop, examples, validation, board)
-        interrupted = session.run()
+        ended_early = session.run()
         if session.state.best_weights:
             loop.average.set_weights(session.state.best_weights)
         loop.average.save_weights(TrainedModel(folder).weights)
         artifacts.write_json(TrainedModel(folder).history, session.state.history)
         details |= {"best_epoch": session.state.best_epoch, "best_iou": max(session.state.best_iou, 0.0)}
-    if interrupted:
-        raise interrupted
+    if ended_early:
+        raise ended_early
     return TrainedModel(out)
 
 
@@ -122,16 +128,17 @@ class _Session:
         self._predictor = Predictor(self._folded, size)
         self._settings = _settings(config, name)
 
-    def run(self) -> Interrupted | None:
-        """Train to the end, to the stop, or to the signal that is given back."""
+    def run(self) -> Interrupted | DivergedError | None:
+        """Train to the end, to the stop, or to what ended it early, which is given back."""
         with watching() as watch, reporting(self.recipe.epochs, self.examples.steps) as reporter:
             try:
                 for number in range(self.recipe.epochs):
                     stopped = self._epoch(number, watch, reporter)
                     if stopped or self._patience_is_over(number):
                         break
-            except Interrupted as interrupted:
-                return interrupted
+                watch.stop(reporter.paused)
+            except (Interrupted, DivergedError) as ended:
+                return ended
             finally:
                 self.board.close()
         return None

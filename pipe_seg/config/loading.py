@@ -1,237 +1,20 @@
-"""The configuration: one section a component, defaults only here, errors that name file and key."""
+"""From presets, files and ``key=value`` overrides to one configuration; errors name file, line and key."""
 
 import difflib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from pipe_seg.config.sections import Config, by_name
 from pipe_seg.errors import ConfigError, Problem
 
-TAGGED = ("optimizer", "criterion")
-CLONE, INSTALLED = Path(__file__).resolve().parent.parent / "configs", Path(sys.prefix) / "share/pipe-seg/configs"
+CLONE, INSTALLED = Path(__file__).resolve().parents[2] / "configs", Path(sys.prefix) / "share/pipe-seg/configs"
 PRESETS = CLONE if CLONE.is_dir() else INSTALLED
-
-
-def locked(default: Any, why: str, **constraints: Any) -> Any:
-    """Declare a field marked *do not touch*: ``why`` is told to whoever tries."""
-    return Field(default, json_schema_extra={"locked": why}, **constraints)
-
-
-class Section(BaseModel):
-    """A frozen part of the configuration; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-
-class AdamW(Section):
-    """Adam with decoupled weight decay."""
-
-    name: Literal["adamw"] = "adamw"
-    weight_decay: float = Field(0.01, ge=0)
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.999, ge=0, lt=1)
-
-
-class Adam(Section):
-    """Adam."""
-
-    name: Literal["adam"] = "adam"
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.999, ge=0, lt=1)
-
-
-class Sgd(Section):
-    """Stochastic gradient descent with Nesterov momentum."""
-
-    name: Literal["sgd"] = "sgd"
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = True
-    weight_decay: float = Field(0.0, ge=0)
-
-
-class Bce(Section):
-    """Binary cross-entropy."""
-
-    name: Literal["bce"] = "bce"
-
-
-class WeightedBce(Section):
-    """Cross-entropy with a weight for background and one for defect: the original experiment's loss."""
-
-    name: Literal["weighted_bce"] = "weighted_bce"
-    background_weight: float = Field(0.1, ge=0)
-    defect_weight: float = Field(1.0, ge=0)
-
-
-class Focal(Section):
-    """Focal loss; ``alpha`` (defect's share) is off unless given."""
-
-    name: Literal["focal"] = "focal"
-    gamma: float = Field(2.0, ge=0)
-    alpha: float | None = Field(None, ge=0, le=1)
-
-
-class Overlap(Section):
-    """Soft Dice or Jaccard; ``smooth`` is added above and below the fraction, in pixels."""
-
-    name: Literal["dice", "jaccard"] = "dice"
-    smooth: float = Field(1.0, ge=0)
-
-
-class Tversky(Section):
-    """Tversky index: false positives and false negatives weighed apart."""
-
-    name: Literal["tversky"] = "tversky"
-    fp_weight: float = Field(0.3, ge=0)
-    fn_weight: float = Field(0.7, ge=0)
-    smooth: float = Field(1.0, ge=0)
-
-
-class FocalTversky(Section):
-    """Tversky loss to the power ``gamma``."""
-
-    name: Literal["focal_tversky"] = "focal_tversky"
-    fp_weight: float = Field(0.3, ge=0)
-    fn_weight: float = Field(0.7, ge=0)
-    gamma: float = Field(0.75, gt=0)
-    smooth: float = Field(1.0, ge=0)
-
-
-class Lovasz(Section):
-    """Lovász hinge, image by image."""
-
-    name: Literal["lovasz"] = "lovasz"
-
-
-class BceDice(Section):
-    """Cross-entropy plus soft Dice."""
-
-    name: Literal["bce_dice"] = "bce_dice"
-    bce_weight: float = Field(1.0, ge=0)
-    dice_weight: float = Field(1.0, ge=0)
-    smooth: float = Field(1.0, ge=0)
-
-
-def _by_name(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-Optimizer = Annotated[AdamW | Adam | Sgd, Field(discriminator="name"), BeforeValidator(_by_name)]
-Criterion = Annotated[
-    Bce | WeightedBce | Focal | Overlap | Tversky | FocalTversky | Lovasz | BceDice,
-    Field(discriminator="name"),
-    BeforeValidator(_by_name),
-]
-
-
-class Recipe(Section):
-    """What the experiment sets for one dataset."""
-
-    epochs: int = Field(30, ge=1, le=100_000)
-    learning_rate: float = Field(1e-3, gt=0, le=10)
-    batch_size: int = Field(8, ge=1, le=4096)
-    optimizer: Optimizer = AdamW()
-    criterion: Criterion = BceDice()
-
-
-class ExampleGenSection(Section):
-    """Raw folders → TFDS."""
-
-    data_dir: str | None = None
-
-
-class TransformSection(Section):
-    """Examples → batches."""
-
-    image_height_px: int = locked(256, "the network, its batches and the exported graph share it", ge=16, le=4096)
-    image_width_px: int = locked(320, "the network, its batches and the exported graph share it", ge=16, le=4096)
-    augment: bool = True
-    cache: bool = True
-
-
-class ModelSection(Section):
-    """The network."""
-
-    encoder: Literal["plain", "residual"] = locked("plain", "weights of one encoder do not fit the other")
-    width: int = locked(32, "weights of one width do not fit another", ge=1, le=512)
-    depth: int = locked(4, "weights of one depth do not fit another", ge=1, le=7)
-    norm: Literal["batch", "group"] = locked("batch", "weights of one normalisation do not fit the other")
-    dropout: float = locked(0.1, "measured together with width and depth", ge=0, lt=1)
-
-
-class TrainerSection(Section):
-    """Examples → a trained model."""
-
-    strategy: Literal["auto", "one", "mirrored"] = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    warmup_share: float = Field(0.05, ge=0, lt=1)
-    final_rate_share: float = Field(0.01, ge=0, le=1)
-    ema_momentum: float = Field(0.99, ge=0, lt=1)
-    gradient_clip_norm: float = Field(1.0, gt=0)
-    early_stopping_epochs: int = Field(15, ge=1)
-    steps_per_call: int = Field(8, ge=1)
-
-
-class EvaluatorSection(Section):
-    """The exported model → scores."""
-
-    threshold: float | Literal["auto"] = "auto"
-    empty: Literal["skip", "one", "zero"] = locked(
-        "skip", "scores with another rule for empty frames cannot be compared"
-    )
-    bootstrap_draws: int = Field(2000, ge=10)
-    minimum_iou: float = Field(0.3, ge=0, le=1)
-    minimum_blob_area_px: int = Field(64, ge=0)
-
-
-class ExportSection(Section):
-    """The model → a SavedModel."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-
-
-class InfraValidatorSection(Section):
-    """A fresh process loads the SavedModel."""
-
-    frames: int = Field(4, ge=1)
-    timeout_s: float = Field(180, gt=0)
-
-
-class PusherSection(Section):
-    """A blessed model → a model store."""
-
-    store: str = "models"
-
-
-class Config(Section):
-    """Everything a run is decided by."""
-
-    preset: str = "default"
-    unlocked: tuple[str, ...] = ()
-    seed: int = Field(42, ge=0, le=2**31 - 1)
-    pbs: Recipe = Recipe()
-    ps: Recipe = Recipe(learning_rate=3e-4)
-    example_gen: ExampleGenSection = ExampleGenSection()
-    transform: TransformSection = TransformSection()
-    model: ModelSection = ModelSection()
-    trainer: TrainerSection = TrainerSection()
-    evaluator: EvaluatorSection = EvaluatorSection()
-    export: ExportSection = ExportSection()
-    infra_validator: InfraValidatorSection = InfraValidatorSection()
-    pusher: PusherSection = PusherSection()
-
-    def recipe(self, dataset: str) -> Recipe:
-        """Give the part that belongs to ``pbs`` or ``ps``."""
-        recipe: Recipe = getattr(self, dataset)
-        return recipe
-
-    def to_yaml(self) -> str:
-        """Give the text that ``load`` reads back to an equal configuration."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+TAGGED = ("optimizer", "criterion")
 
 
 def load(source: str | Path | None = None, overrides: Sequence[str] = (), *, unlock: bool = False) -> Config:
@@ -320,6 +103,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(None, None, "key is not a word", key_node.start_mark)
             if key_node.value in seen:
                 raise yaml.MarkedYAMLError(None, None, f"key {key_node.value!r} stands twice", key_node.start_mark)
             seen.add(key_node.value)
@@ -336,6 +121,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ConfigError(Problem(path, f"not valid YAML: {error.problem}", line)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(Problem(path, f"not valid YAML: {error}".splitlines()[0])) from error
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
@@ -352,12 +139,12 @@ def _lines(node: Any, prefix: tuple[str, ...]) -> Iterator[tuple[str, int]]:
 
 def _override(values: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
-    if not equals or not key:
+    if not equals or not key or key == "unlocked":
         raise ConfigError(Problem("-s", "not an override", got=text, expected="key=value, as pbs.epochs=20"))
     *parents, last = key.split(".")
     for parent in parents:
         inner = values.get(parent)
-        values[parent] = dict(_by_name(inner)) if isinstance(inner, dict | str) else {}
+        values[parent] = dict(by_name(inner)) if isinstance(inner, dict | str) else {}
         values = values[parent]
     try:
         values[last] = yaml.safe_load(value)
