@@ -1,0 +1,120 @@
+"""When a model is blessed, and what the exported precisions cost."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipe_seg.components import evaluator, export
+from pipe_seg.components.evaluator.frames import BOUNDARY_SHARE_OF_DIAGONAL, FrameResult
+from pipe_seg.components.evaluator.tables import summarise
+from pipe_seg.config import EvaluatorSection, ModelSection
+from pipe_seg.nn import folding, models, scores
+from pipe_seg.nn.scores import FrameScore
+from tests import golden
+
+SECTION = EvaluatorSection(bootstrap_draws=20, minimum_iou=0.3)
+
+
+def judged(
+    iou: float | None, *, boxes: float | None = 0.32, truth: str = "contour", rendered: bool = False
+) -> dict[str, Any]:
+    return {
+        "headline": {"iou": {"value": iou}},
+        "anchors": {"filled_boxes_iou": boxes},
+        "truth": truth,
+        "rendered": rendered,
+    }
+
+
+@pytest.mark.parametrize(
+    ("summary", "blessed", "why"),
+    [
+        (judged(0.40), True, "iou 0.400"),
+        (judged(0.40, boxes=None), True, "iou 0.400"),
+        (judged(0.29), False, "below evaluator.minimum_iou"),
+        (judged(None), False, "below evaluator.minimum_iou"),
+        (judged(0.31), False, "not above that of the filled boxes"),
+        (judged(0.90, truth="box"), False, "not against contours"),
+        (judged(0.90, rendered=True), False, "rendered frames prove nothing"),
+    ],
+)
+def test_only_contours_beaten_fairly_are_a_blessing(summary: dict[str, Any], blessed: bool, why: str) -> None:
+    found, reason = evaluator._blessing(summary, SECTION)
+    assert found is blessed
+    assert why in reason
+
+
+def result(name: str, labels: tuple[int, ...]) -> FrameResult:
+    truth, claim = golden.PAIRS[name]
+    score = FrameScore.of(claim.astype(np.float32), truth, f"{name[0]}.jpg", name, labels)
+    counts = score.counts(0.5)
+    return FrameResult(
+        score=score,
+        counts=counts,
+        at_half=counts,
+        box_counts=None,
+        boundary_iou=scores.boundary_iou(truth, claim, 1),
+        nsd_2px=scores.surface_dice(truth, claim, 2),
+        nsd_5px=scores.surface_dice(truth, claim, 5),
+        calibration=(claim.astype(np.float32).ravel(), truth.ravel()),
+        false_alarm=bool(claim.any()),
+        origin_iou=1.0,
+        mask_source="contour",
+        picture=b"",
+    )
+
+
+def test_the_tables_are_those_counted_by_hand() -> None:
+    names = ("A", "B", "C", "D both empty", "E a claim on a clean frame")
+    results = [result(name, labels) for name, labels in zip(names, ((0,), (1,), (1,), (), ()), strict=True)]
+    tables = summarise(results, SECTION, seed=1)
+    headline = {key: value["value"] for key, value in tables["headline"].items()}
+    assert tables["n_skipped"] == 1
+    assert headline["iou"] == pytest.approx((1 / 3 + 1 + 0.64 + 0) / 4)
+    assert headline["iou_pooled"] == pytest.approx(34 / 48)  # 47 of A, B and C, and one false pixel
+    assert headline["iou_macro"] == pytest.approx((1 / 3 + (1 + 0.64) / 2) / 2)
+    assert tables["per_class"]["obstacle"] == {
+        "n": 2,
+        "iou": pytest.approx(0.82),
+        "dice": pytest.approx((1 + 32 / 41) / 2),
+    }
+    assert tables["clean_frames"] == {"n": 2, "false_alarm_rate": 0.5}
+    assert tables["anchors"]["filled_boxes_iou"] is None
+    assert sum(third["n"] for third in tables["per_size"].values()) == 3
+
+
+def test_the_boundary_of_a_real_frame_is_five_pixels() -> None:
+    assert round(BOUNDARY_SHARE_OF_DIAGONAL * np.hypot(720, 576)) == 5
+
+
+def test_bfloat16_costs_at_most_two_hundredths_of_probability() -> None:
+    section = ModelSection(width=8, depth=3)
+    network = models.build(section)
+    rng = np.random.default_rng(5)
+    for _ in range(4):
+        network(rng.uniform(0, 255, (2, 64, 64, 3)).astype(np.float32), training=True)
+    frame = rng.uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    expected = 1 / (1 + np.exp(-network(frame, training=False).numpy()))
+    for precision, tolerance in (("float32", 1e-5), ("bfloat16", 0.02)):
+        frozen = export.freeze(folding.fold(section, network, precision=precision), (64, 64))
+        found = 1 / (1 + np.exp(-frozen(frame).numpy()))
+        assert np.abs(found - expected).max() <= tolerance
+
+
+def test_a_threshold_tuned_on_the_scored_frames_stays_known_after_export(runs: Path, cli: Any, tmp_path: Path) -> None:
+    import json
+
+    ps = sorted(runs.iterdir())[1]
+    cli("export", ps, "--precision", "float32", "--out", tmp_path / "again")
+    said = json.loads(
+        cli("evaluate", tmp_path / "again", "--manual-dir", _frames(ps), "--out", tmp_path / "e", "--json").stdout
+    )
+    assert said["threshold_chosen_here"] is True
+
+
+def _frames(run: Path) -> str:
+    import json
+
+    return str(json.loads((run / "run.json").read_text())["manual_dir"])
