@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipe_seg.components import evaluator, export
 from pipe_seg.components.evaluator.frames import BOUNDARY_SHARE_OF_DIAGONAL, FrameResult
@@ -99,7 +100,7 @@ def test_bfloat16_costs_at_most_two_hundredths_of_probability() -> None:
     expected = 1 / (1 + np.exp(-network(frame, training=False).numpy()))
     for precision, tolerance in (("float32", 1e-5), ("bfloat16", 0.02)):
         frozen = export.freeze(folding.fold(section, network, precision=precision), (64, 64))
-        found = 1 / (1 + np.exp(-frozen(frame).numpy()))
+        found = 1 / (1 + np.exp(-frozen(tf.constant(frame)).numpy()))
         assert np.abs(found - expected).max() <= tolerance
 
 
