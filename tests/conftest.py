@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A busy machine is no failed property.
+hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("house")
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_FRAMES = ROOT.parent / "shared" / "data"

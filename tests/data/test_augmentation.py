@@ -26,7 +26,7 @@ def example(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return image * valid, mask * valid, valid
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 10_000), index=st.integers(0, 2**31 - 1))
 def test_masks_stay_zeros_and_ones_and_the_rest_keeps_its_type(seed: int, epoch: int, index: int) -> None:
     image, mask, valid = (x.numpy() for x in augmented(*example(), np.int32(seed), np.int32(epoch), np.int32(index)))

@@ -9,7 +9,7 @@ from pipe_seg.data import preprocessing
 TARGET = (64, 80)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=st.integers(1, 300), width=st.integers(1, 300))
 def test_a_frame_keeps_its_proportions_inside_the_target(height: int, width: int) -> None:
     fitted_height, fitted_width = (int(side) for side in preprocessing.fitted_size(height, width, TARGET))

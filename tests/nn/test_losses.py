@@ -74,7 +74,7 @@ def test_a_false_claim_on_a_clean_frame_is_pushed_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**16))
 def test_padding_changes_nothing(name: str, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -92,7 +92,7 @@ def test_golden_average_precision() -> None:
     assert scores.average_precision([score]) == pytest.approx(0.833333, abs=1e-6)  # 1·½ + ⅔·½
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 999))
 def test_a_threshold_counts_what_the_mask_shows(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
