@@ -190,8 +190,10 @@ def environment(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented UTF-8 JSON with sorted keys; NaN is refused."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", "utf-8")
+    """Write ``value`` as indented UTF-8 JSON with sorted keys, whole or not at all; NaN is refused."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", "utf-8")
+    os.replace(partial, path)
 
 
 def sync(path: Path) -> None:

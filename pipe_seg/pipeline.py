@@ -1,73 +1,17 @@
 """The order of the components: from a folder of frames to a model that may be served."""
 
-import json
-import platform
-import re
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from importlib import metadata
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from pipe_seg import artifacts, config
-from pipe_seg.artifacts import Dataset, Evaluation, InfraBlessing, Model, PushedModel, TrainedModel
+from pipe_seg import run_folder
+from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel
 from pipe_seg.config import Config
-from pipe_seg.errors import ConfigError, PipeSegError, Problem
+from pipe_seg.errors import ConfigError, Problem
+from pipe_seg.run_folder import Run
 from pipe_seg.schema import FOLDERS
 
-RUNS = Path("runs")
 MANUAL_DIR = Path("datasets")
-PERSON = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
-PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "opencv-python-headless")
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run's folder."""
-
-    path: Path
-
-    @property
-    def trained(self) -> TrainedModel:
-        """What the trainer left."""
-        return TrainedModel(self.path / "trainer")
-
-    @property
-    def model(self) -> Model:
-        """The exported model."""
-        return Model(self.path / "model")
-
-    @property
-    def evaluation(self) -> Evaluation:
-        """Its scores and blessing."""
-        return Evaluation(self.path / "evaluator")
-
-    @property
-    def infra(self) -> InfraBlessing:
-        """Whether it answers in a fresh process."""
-        return InfraBlessing(self.path / "infra_validator")
-
-    @property
-    def config(self) -> Config:
-        """The configuration it ran with."""
-        return config.load(self.path / "config.yaml", unlock=True)
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """``run.json``: command, dataset, code, packages, device."""
-        return dict(json.loads((self.path / "run.json").read_text("utf-8")))
-
-    @property
-    def scores(self) -> dict[str, Any] | None:
-        """``evaluator/scores.json``, or None before evaluation."""
-        path = self.evaluation.path / "scores.json"
-        return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else None
 
 
 def examples(settings: Config, name: str, manual_dir: Path | None, say: Say) -> Dataset:
@@ -109,7 +53,7 @@ def train(
         raise ConfigError(Problem(init.path, "this run has no weights", expected="a run that was trained"))
     dataset = examples(settings, name, manual_dir, say)
     truth = contours(settings, name, dataset, manual_dir, say)
-    run = start(settings, name, runs=runs, person=person, init=init, dataset=dataset, manual_dir=manual_dir)
+    run = run_folder.start(settings, name, runs=runs, person=person, init=init, dataset=dataset, manual_dir=manual_dir)
     say(f"run {run.path}")
     batches = transform.run(
         settings.transform,
@@ -165,156 +109,3 @@ def push(settings: Config, run: Run, *, store: str | None, unblessed: bool) -> P
         validator=settings.infra_validator,
         unblessed=unblessed,
     )
-
-
-def start(
-    settings: Config,
-    name: str,
-    *,
-    runs: Path,
-    person: str,
-    init: Run | None,
-    dataset: Dataset,
-    manual_dir: Path | None,
-) -> Run:
-    """Make the run's folder with ``config.yaml`` and ``run.json``."""
-    if not PERSON.fullmatch(person):
-        raise ConfigError(Problem("--name", "not a name", got=person, expected="Latin letters, digits, - and _"))
-    stamp = f"{datetime.now():%Y%m%d-%H%M%S}_{person}_{name}"
-    with artifacts.environment(runs):
-        runs.mkdir(parents=True, exist_ok=True)
-        path = next(path for path in _candidates(runs, stamp) if _make(path))
-        (path / "config.yaml").write_text(settings.to_yaml(), "utf-8")
-        artifacts.write_json(
-            path / "run.json",
-            {
-                "command": sys.argv,
-                "name": person,
-                "dataset": dataset.name,
-                "manual_dir": str(manual_dir.absolute()) if manual_dir else None,
-                "data_digest": dataset.digest,
-                "init": str(init.path) if init else None,
-                "preset": settings.preset,
-                "unlocked": list(settings.unlocked),
-                "commit": _commit(),
-                "packages": {package: metadata.version(package) for package in PACKAGES},
-                "python": platform.python_version(),
-                "device": platform.processor() or platform.machine(),
-            },
-        )
-    return Run(path)
-
-
-def _candidates(runs: Path, stamp: str) -> Any:
-    yield runs / stamp
-    number = 2
-    while True:
-        yield runs / f"{stamp}-{number}"
-        number += 1
-
-
-def _make(path: Path) -> bool:
-    try:
-        path.mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
-def find_run(reference: str, runs: Path) -> Run:
-    """Give the run that is a path, a name in ``runs``, or ``last``: the newest that was trained.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if reference == "last":
-        whole = [run for run in list_runs(runs) if run.trained.path.is_dir()]
-        if whole:
-            return whole[-1]
-    for path in (Path(reference), runs / reference):
-        if (path / "run.json").is_file():
-            return Run(path)
-    raise ConfigError(Problem(reference, "no such run", expected=f"a run's folder, a name in {runs}/, or last"))
-
-
-def find_model(reference: str, runs: Path) -> Model:
-    """Give the model of a run, or the exported model or store version at a path.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    path = Path(reference)
-    for candidate in (path, path / "model"):
-        if (candidate / "saved_model").is_dir() or (candidate / "saved_model.pb").is_file():
-            return Model(candidate)
-    model = find_run(reference, runs).model
-    if not model.path.is_dir():
-        raise ConfigError(Problem(model.path, "this run has no exported model", expected="a run that ended well"))
-    return model
-
-
-def manual_dir_of(model: Model) -> Path | None:
-    """Give the folder of frames that the run of ``model`` was given; None where it was not."""
-    try:
-        found = Run(model.path.parent).info["manual_dir"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return Path(found) if found else None
-
-
-def list_runs(runs: Path) -> list[Run]:
-    """Give the runs in a folder, oldest first."""
-    return [Run(path.parent) for path in sorted(runs.glob("*/run.json"))]
-
-
-def compare(first: Run, second: Run) -> dict[str, dict[str, tuple[Any, Any]]]:
-    """Give what differs between two runs, by part and dotted key."""
-    parts = {
-        "config": tuple(
-            _flat(yaml.safe_load((run.path / "config.yaml").read_text("utf-8"))) for run in (first, second)
-        ),
-        "run": tuple(_flat({**run.info, "command": " ".join(run.info["command"])}) for run in (first, second)),
-        "scores": tuple(_flat(_headline(run)) for run in (first, second)),
-    }
-    return {
-        part: {key: (a.get(key), b.get(key)) for key in sorted({*a, *b}) if a.get(key) != b.get(key)}
-        for part, (a, b) in parts.items()
-    }
-
-
-def _headline(run: Run) -> dict[str, Any]:
-    scores = run.scores or {}
-    return {key: value["value"] for key, value in scores.get("headline", {}).items()}
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def previous_best(runs: Path, but: Run) -> tuple[Run, float] | None:
-    """Give the run with the highest ``iou`` on the very frames that ``but`` was scored on."""
-    own = but.scores or {}
-    scored = []
-    for run in list_runs(runs):
-        try:
-            scores = run.scores
-        except (OSError, ValueError, PipeSegError):
-            continue
-        same = scores and all(scores.get(key) == own.get(key) for key in ("data_digest", "split", "empty"))
-        if run.path != but.path and scores and same and scores["headline"]["iou"]["value"]:
-            scored.append((run, float(scores["headline"]["iou"]["value"])))
-    return max(scored, key=lambda pair: pair[1], default=None)

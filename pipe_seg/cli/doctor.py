@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipe_seg import pipeline
+from pipe_seg import pipeline, run_folder
 from pipe_seg.cli import options, quiet
 from pipe_seg.errors import MachineError, Problem
 from pipe_seg.schema import FOLDERS
@@ -25,13 +25,13 @@ LEAST_FREE_GIB = 2
 @options.as_json
 def doctor(manual_dir: Path | None, runs: Path, as_json: bool) -> None:
     """Show versions, devices, memory, write access and the data folder; exit 4 when something is missing."""
-    missing = [package for package in pipeline.PACKAGES if not _version(package)]
+    missing = [package for package in run_folder.PACKAGES if not _version(package)]
     if missing:
         raise MachineError(*(Problem(package, "not installed", expected="pip install -e .") for package in missing))
     quiet.tensorflow()
     facts = {
         "python": platform.python_version(),
-        **{package: _version(package) for package in (*pipeline.PACKAGES, "tensorboard")},
+        **{package: _version(package) for package in (*run_folder.PACKAGES, "tensorboard")},
         "extras": {extra: _version(package) for extra, package in EXTRAS.items()},
         **_devices(),
         "memory_gib": _memory_gib(),
@@ -94,11 +94,14 @@ def _existing(path: Path) -> Path:
 
 
 def _data(folder: Path) -> dict[str, str]:
-    found = {}
-    for name, inner in FOLDERS.items():
-        images = sum(1 for _ in (folder / inner / "images").rglob("*.jp*g")) if (folder / inner).is_dir() else 0
-        found[name] = f"{images} frames in {folder / inner}" if images else "none: the rendered sample is used"
-    return found
+    return {name: _frames(folder / inner) for name, inner in FOLDERS.items()}
+
+
+def _frames(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"no {folder}: the rendered sample is used unless --manual-dir names another folder"
+    images = sum(path.suffix.lower() in (".jpg", ".jpeg") for path in (folder / "images").rglob("*"))
+    return f"{images} frames in {folder}"
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pipe_seg import config as settings
-from pipe_seg import pipeline
+from pipe_seg import pipeline, run_folder
 from pipe_seg.artifacts import Evaluation
 from pipe_seg.cli import options, quiet, results
 from pipe_seg.errors import ConfigError, MachineError, Problem, RefusedError
@@ -44,10 +44,10 @@ def evaluate(
     bars = dict(_bar(text) for text in fail_under)
     chosen = overrides if threshold is None else (*overrides, f"evaluator.threshold={threshold}")
     loaded = settings.load(preset, chosen, unlock=unlock)
-    found = pipeline.find_model(model, runs)
+    found = run_folder.find_model(model, runs)
     folder = out or found.path.parent / f"evaluation_{datetime.now():%Y%m%d-%H%M%S}_{dataset}_{split}"
     quiet.tensorflow()
-    frames = manual_dir or pipeline.manual_dir_of(found)
+    frames = manual_dir or run_folder.manual_dir_of(found)
     examples = pipeline.examples(loaded, dataset, frames, options.say)
     evaluation = pipeline.evaluate(loaded, found, examples, out=folder, split=split)
     scores = _scores(evaluation)

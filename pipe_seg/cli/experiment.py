@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from pipe_seg import pipeline
+from pipe_seg import pipeline, run_folder
 from pipe_seg.cli import config as config_verb
 from pipe_seg.cli import options, quiet, results, upload
 from pipe_seg.cli.train import load
 from pipe_seg.config import Config, locked_fields, value_of
 from pipe_seg.errors import ConfigError, InputDataError, Problem
-from pipe_seg.pipeline import PERSON, Run
+from pipe_seg.run_folder import PERSON, Run
 from pipe_seg.schema import FOLDERS
 
 
@@ -99,7 +99,7 @@ def beside_best(run: Run, runs: Path) -> str:
     scores = run.scores
     if scores is None or scores["headline"]["iou"]["value"] is None:
         return "no score to compare"
-    best, words = pipeline.previous_best(runs, run), results.rendered(scores)
+    best, words = run_folder.previous_best(runs, run), results.rendered(scores)
     if best is None:
         return "best yet   no earlier run on these frames"
     earlier, iou = best

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipe_seg import pipeline
+from pipe_seg import run_folder
 from pipe_seg.cli import options, quiet
 from pipe_seg.config import ExportSection
 
@@ -26,7 +26,7 @@ PRECISIONS = {"auto": "auto", "float32": "float32", "bf16": "bfloat16"}
 @options.as_json
 def export(run: str, precision: str, out: Path, runs: Path, as_json: bool) -> None:
     """Export RUN's best weights into OUT/saved_model with the run's own threshold."""
-    found = pipeline.find_run(run, runs)
+    found = run_folder.find_run(run, runs)
     section = ExportSection.model_validate({"precision": PRECISIONS[precision]})
     facts = found.model.facts
     loaded = found.config

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipe_seg import pipeline
+from pipe_seg import run_folder
 from pipe_seg.cli import options, quiet
 
 MASK_VALUES = {"0/255": 255, "0/1": 1}
@@ -20,7 +20,7 @@ MASK_VALUES = {"0/255": 255, "0/1": 1}
 @options.as_json
 def predict(model: str, sources: tuple[Path, ...], out: Path, mask_values: str, runs: Path, as_json: bool) -> None:
     """Write <stem>_mask.png, <stem>_overlay.jpg and predictions.csv for images and folders of images."""
-    found = pipeline.find_model(model, runs)
+    found = run_folder.find_model(model, runs)
     quiet.tensorflow()
     from pipe_seg.components import bulk_inferrer
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipe_seg.pipeline import Run
+from pipe_seg.run_folder import Run
 
 
 def summary(run: Run) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipe_seg import pipeline
+from pipe_seg import run_folder
 from pipe_seg.cli import options, results
 
 PIPED_WIDTH = 250
@@ -23,7 +23,7 @@ def runs() -> None:
 @options.as_json
 def list_(runs: Path, as_json: bool) -> None:
     """Show every run with its dataset and scores, oldest first."""
-    rows = [_row(run) for run in pipeline.list_runs(runs)]
+    rows = [_row(run) for run in run_folder.list_runs(runs)]
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -39,7 +39,7 @@ def list_(runs: Path, as_json: bool) -> None:
 @options.as_json
 def show(run: str, runs: Path, as_json: bool) -> None:
     """Show one run: what it was made from and how good it is."""
-    found = pipeline.find_run(run, runs)
+    found = run_folder.find_run(run, runs)
     if as_json:
         click.echo(json.dumps({"path": str(found.path), "run": found.info, "scores": found.scores}))
         return
@@ -57,8 +57,8 @@ def show(run: str, runs: Path, as_json: bool) -> None:
 @options.as_json
 def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
     """Show what differs between two runs in configuration, data, code and scores."""
-    a, b = (pipeline.find_run(reference, runs) for reference in (first, second))
-    differences = pipeline.compare(a, b)
+    a, b = (run_folder.find_run(reference, runs) for reference in (first, second))
+    differences = run_folder.compare(a, b)
     if as_json:
         click.echo(json.dumps(differences))
         return
@@ -66,7 +66,7 @@ def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
     _table(["", a.path.name, b.path.name], rows)
 
 
-def _row(run: pipeline.Run) -> dict[str, Any]:
+def _row(run: run_folder.Run) -> dict[str, Any]:
     scores = run.scores or {
         "dataset": None,
         "headline": {"iou": {"value": None}, "dice": {"value": None}},

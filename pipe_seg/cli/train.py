@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pipe_seg import config as settings
-from pipe_seg import pipeline
+from pipe_seg import pipeline, run_folder
 from pipe_seg.cli import options, quiet, results
 from pipe_seg.config import Config
 
@@ -39,7 +39,7 @@ def train(
     """Train a UNet, keep the best epoch, export it, and score what was exported against contours."""
     chosen = (*overrides, f"trainer.strategy={strategy}") if strategy else overrides
     loaded = load(dataset, manual_dir, preset, chosen, unlock=unlock)
-    start = pipeline.find_run(init, runs) if init else None
+    start = run_folder.find_run(init, runs) if init else None
     quiet.tensorflow()
     run = pipeline.train(
         loaded, dataset, manual_dir=manual_dir, runs=runs, person=person or login(), init=start, say=options.say

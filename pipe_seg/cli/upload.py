@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipe_seg import pipeline
+from pipe_seg import pipeline, run_folder
 from pipe_seg.cli import options, results
 from pipe_seg.errors import ConfigError, PipeSegError, Problem
 from pipe_seg.schema import MODEL_NAME
@@ -24,7 +24,7 @@ from pipe_seg.serving import store
 @options.as_json
 def upload(run: str, target: str | None, yes: bool, unblessed: bool, runs: Path, as_json: bool) -> None:
     """Publish RUN's model as the next version: staged, verified in a fresh process, then renamed."""
-    found = pipeline.find_run(run, runs)
+    found = run_folder.find_run(run, runs)
     settings = found.config
     if found.scores is None:
         raise ConfigError(Problem(found.path, "this run was not evaluated", expected="a run that ended well"))
