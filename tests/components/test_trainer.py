@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,22 @@ def test_two_replicas_learn_what_one_does(tmp_path: Path, folder: Path, cli: Com
         found.append(weights(last(place)))
     for first, second in zip(*found, strict=True):
         np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+def test_a_loss_that_is_no_number_ends_with_7_and_leaves_no_weights(
+    tmp_path: Path, folder: Path, cli: Command, runs: Path
+) -> None:
+    spoilt = Path(shutil.copytree(sorted(runs.iterdir())[0], tmp_path / "spoilt"))
+    with h5py.File(spoilt / "trainer" / "weights.weights.h5", "a") as file:
+        file.visititems(lambda _, item: item.write_direct(np.full_like(item[()], np.nan)) if is_weight(item) else None)
+    flags = ["--manual-dir", folder, "--runs", tmp_path / "runs", *TINY_FLAGS]
+    done = cli("train", "--dataset", "ps", "--init", spoilt, *flags, code=7)
+    assert "error: epoch 1: the loss is nan; lower the learning rate" in done.stderr
+    assert not (last(tmp_path / "runs") / "trainer").exists()
+
+
+def is_weight(item: object) -> bool:
+    return isinstance(item, h5py.Dataset) and item.dtype == np.float32 and item.ndim > 0
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, folder: Path, cli: Command, runs: Path) -> None:

@@ -63,8 +63,8 @@ def run(
 
     Raises:
         ConfigError: the weights of ``init`` are of another network.
-        DivergedError: the loss is no longer a number; the best epoch before that is in ``out``.
-        Interrupted: a signal ended it and nobody was there to ask; the best epoch is in ``out``.
+        DivergedError: the loss is no longer a number; the best epoch before that, if any, is in ``out``.
+        Interrupted: a signal ended it and nobody was there to ask; the best epoch, if any, is in ``out``.
     """
     prepare(config.seed)
     recipe = config.recipe(name)
@@ -86,8 +86,9 @@ def run(
     ) as folder:
         session = _Session(config, name, loop, examples, validation, board)
         ended_early = session.run()
-        if session.state.best_weights:
-            loop.average.set_weights(session.state.best_weights)
+        if ended_early and not session.state.best_weights:
+            raise ended_early  # before the first validation there is nothing worth keeping
+        loop.average.set_weights(session.state.best_weights)
         loop.average.save_weights(TrainedModel(folder).weights)
         artifacts.write_json(TrainedModel(folder).history, session.state.history)
         details |= {"best_epoch": session.state.best_epoch, "best_iou": max(session.state.best_iou, 0.0)}
@@ -152,7 +153,7 @@ class _Session:
             concrete = self.loop.steps.get_concrete_function(batches, tf.constant(1))
             self.board.start(self._settings, concrete.graph)
         progress, rate, stopped = Progress(), 0.0, False
-        for _, steps in _calls(self.examples.steps, self.config.trainer.steps_per_call):
+        for steps in _calls(self.examples.steps, self.config.trainer.steps_per_call):
             sums = self.loop.steps(batches, tf.constant(steps)).numpy()
             progress = progress.add(steps * self.recipe.batch_size, sums)
             if not np.isfinite(progress.loss):
@@ -189,9 +190,9 @@ class _Session:
         reporter.epoch(number + 1, rate, train, validation, best)
 
 
-def _calls(steps: int, per_call: int) -> list[tuple[int, int]]:
-    """Give (first step, number of steps) of each call of an epoch."""
-    return [(start, min(per_call, steps - start)) for start in range(0, steps, per_call)]
+def _calls(steps: int, per_call: int) -> list[int]:
+    """Give the number of steps of each call of an epoch."""
+    return [min(per_call, steps - start) for start in range(0, steps, per_call)]
 
 
 def _scores(frames: list[FrameScore]) -> dict[str, float]:
