@@ -110,6 +110,11 @@ class Evaluation(Artifact):
     """Scores and the evaluator's blessing: whether the model may be served."""
 
     @property
+    def scores(self) -> dict[str, Any]:
+        """What ``scores.json`` holds."""
+        return dict(json.loads((self.path / "scores.json").read_text("utf-8")))
+
+    @property
     def blessed(self) -> bool:
         """Whether the scores pass the bar that was set; what is not written down is not blessed."""
         return _blessed(self)

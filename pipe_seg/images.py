@@ -7,6 +7,11 @@ COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
 
 
+def grey_frame() -> np.ndarray:
+    """Give a plain frame of the usual size, (576, 720, 3) uint8, for asking a model whether it answers."""
+    return np.full((576, 720, 3), 128, np.uint8)
+
+
 def decode(data: bytes, flags: int = COLOUR) -> np.ndarray:
     """Give (height, width, 3) uint8 BGR, or what the file holds under ``AS_STORED``.
 

@@ -62,8 +62,7 @@ class Run:
     @property
     def scores(self) -> dict[str, Any] | None:
         """``evaluator/scores.json``, or None before evaluation."""
-        path = self.evaluation.path / "scores.json"
-        return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+        return self.evaluation.scores if self.evaluation.path.is_dir() else None
 
 
 def start(

@@ -9,9 +9,8 @@ import click
 
 from pipe_seg import config as settings
 from pipe_seg import pipeline, run_folder
-from pipe_seg.artifacts import Evaluation
 from pipe_seg.cli import options, quiet, results
-from pipe_seg.errors import ConfigError, MachineError, Problem, RefusedError
+from pipe_seg.errors import ConfigError, Problem, RefusedError
 from pipe_seg.schema import HEADLINE
 
 
@@ -50,17 +49,9 @@ def evaluate(
     frames = manual_dir or run_folder.manual_dir_of(found)
     examples = pipeline.examples(loaded, dataset, frames, options.say)
     evaluation = pipeline.evaluate(loaded, found, examples, out=folder, split=split)
-    scores = _scores(evaluation)
+    scores = evaluation.scores
     click.echo(json.dumps(scores) if as_json else results.judged(scores, folder))
     _hold(scores, bars)
-
-
-def _scores(evaluation: Evaluation) -> dict[str, object]:
-    path = evaluation.path / "scores.json"
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as error:
-        raise MachineError(Problem(path, f"cannot be read: {error}")) from error
 
 
 def _bar(text: str) -> tuple[str, float]:

@@ -3,15 +3,11 @@
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from pipe_seg import artifacts, images
 from pipe_seg.artifacts import Evaluation, InfraBlessing, Model, PushedModel
 from pipe_seg.config import InfraValidatorSection, PusherSection
 from pipe_seg.errors import Problem, RefusedError
 from pipe_seg.serving import probe, store
-
-GREY_SHAPE = (576, 720, 3)
 
 
 def run(
@@ -55,7 +51,7 @@ def run(
     def verify(staged: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             frame = Path(scratch) / "grey.jpg"
-            frame.write_bytes(images.encode(np.full(GREY_SHAPE, 128, np.uint8), ".jpg"))
+            frame.write_bytes(images.encode(images.grey_frame(), ".jpg"))
             answer = probe.ask(staged, [frame], validator.timeout_s)
         if answer["faults"] or answer["frames"] != 1:
             raise RefusedError(Problem(staged, "the staged copy does not answer", got="; ".join(answer["faults"])))

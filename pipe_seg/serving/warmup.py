@@ -9,12 +9,10 @@ from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 from pipe_seg import images
 from pipe_seg.schema import MODEL_NAME, SIGNATURE_ARRAYS, SIGNATURE_BYTES
 
-FRAME_SHAPE = (576, 720, 3)
-
 
 def write(saved_model: Path) -> None:
     """Write one grey frame for each signature into ``assets.extra/tf_serving_warmup_requests``."""
-    frame = np.full(FRAME_SHAPE, 128, np.uint8)
+    frame = images.grey_frame()
     jpeg = images.encode(frame, ".jpg")
     requests = [
         (SIGNATURE_ARRAYS, "image", tf.make_tensor_proto(frame[None].astype(np.float32))),
