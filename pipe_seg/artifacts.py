@@ -1,5 +1,7 @@
 """Folders that are either whole or absent, and the record of what made them."""
 
+import ctypes
+import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +18,7 @@ from pipe_seg.errors import ConflictError, MachineError, Problem
 
 RECORD = "artifact.json"
 INPUTS = "pipe_seg_inputs.json"
+DATA_CARD = "data_card.json"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,14 @@ class Dataset(Artifact):
             return str(json.loads((self.path / INPUTS).read_text("utf-8"))["digest"])
         except (OSError, ValueError, KeyError):
             return None
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The data card; empty where there is none."""
+        try:
+            return dict(json.loads((self.path / DATA_CARD).read_text("utf-8")))
+        except (OSError, ValueError):
+            return {}
 
 
 class Model(Artifact):
@@ -192,6 +203,53 @@ def environment(path: Path) -> Iterator[None]:
         place = error.filename or path
         cure = "a folder you may write to, with free space"
         raise MachineError(Problem(place, f"cannot be written: {error.strerror or error}", expected=cure)) from error
+
+
+@contextmanager
+def locked(folder: Path, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold ``folder`` for this process; ``wait`` is called once if another holds it. A dead holder holds nothing.
+
+    Raises:
+        MachineError: the folder cannot be made.
+    """
+    with environment(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wait()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def put(new: Path, target: Path) -> None:
+    """Let ``new`` (synced, on the same disk) stand at ``target``: at no moment is there neither.
+
+    What stood there before is at ``new`` afterwards. Where the system cannot exchange two folders in one
+    step, the old one is moved aside first.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        os.rename(new, target)
+    elif not _exchange(new, target):
+        aside = new.with_name(f"{new.name}.old")
+        os.rename(target, aside)
+        os.rename(new, target)
+        os.rename(aside, new)
+    sync(target.parent)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders in one step (Linux: renameat2 with RENAME_EXCHANGE); say whether that could be done."""
+    here, exchange = -100, 2
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return bool(renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,8 +11,8 @@ SHOWN = 20
 class Problem:
     """One fault in one place.
 
-    ``path`` and ``line`` say where, ``what`` says what is wrong, ``got`` is the value met and
-    ``expected`` the rule or the cure.
+    ``path``, ``line`` and ``column`` (or ``pointer``, into JSON) say where, ``what`` says what is wrong,
+    ``got`` is the value met and ``expected`` the rule or the cure.
     """
 
     path: str | PathLike[str]
@@ -20,11 +20,19 @@ class Problem:
     line: int | None = None
     got: object = None
     expected: str = ""
+    column: int | None = None
+    pointer: str = ""
+
+    @property
+    def where(self) -> str:
+        """``PATH:LINE:COLUMN`` or ``PATH#/json/pointer``, as far as known; printable on any terminal."""
+        path = str(self.path)
+        place = f"{path if path.isprintable() else repr(path)[1:-1]}{f'#{self.pointer}' if self.pointer else ''}"
+        return place + "".join(f":{number}" for number in (self.line, self.column) if number)
 
     def __str__(self) -> str:
         """Give ``PATH:LINE: what (got …); expected …``."""
-        where = f"{self.path}:{self.line}" if self.line else str(self.path)
-        text = f"{where}: {self.what}"
+        text = f"{self.where}: {self.what}"
         if self.got is not None:
             text += f" (got {_short(self.got)})"
         return f"{text}; expected {self.expected}" if self.expected else text

@@ -1,21 +1,95 @@
-"""The folders people have: ``images/{train,val}`` with ``labels``, ``masks`` or ``annotations`` beside."""
+"""The folders people have: ``images/{train,val,test}`` with ``labels``, ``masks`` or ``annotations`` beside."""
 
+import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
-from pipe_seg.annotations import masks, raster, via, yolo
+from pipe_seg import images
+from pipe_seg.annotations import coco, documents, masks, names, raster, splits, via, yolo
+from pipe_seg.annotations.shapes import Size
+from pipe_seg.annotations.splits import Entry, SplitFile
 from pipe_seg.errors import InputDataError, Problem
-from pipe_seg.schema import Annotation, Frame, MaskSource, Polygon
+from pipe_seg.schema import SPLITS, Annotation, Frame, MaskSource
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg")
-SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "validation", "valid")}
+SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
 SIBLING = re.compile(r"(\d{4,})_\d{1,2}")
+ROBOFLOW = re.compile(r"(.+?)_(?:jpe?g|png|bmp)\.rf\.[0-9A-Za-z]+")
 
+AGAIN = "`python cli.py data split` run again"
+
+Draw = Callable[[Size], Annotation]
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FrameFile:
+    """One frame that waits to be read, by whichever worker: where its files are and what is known of it."""
+
+    image: Path
+    group_id: str
+    mask_source: MaskSource
+    wanted: str
+    label: Path | None = None
+    mask: Path | None = None
+    draw: Draw | None = None
+    sha256: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The frame's file name, which no other frame of its split has."""
+        return self.image.name
+
+    def read(self) -> Frame:
+        """Give the frame: image checked to the last byte, labels read, mask drawn.
+
+        Raises:
+            InputDataError: everything that is wrong with it.
+        """
+        data = documents.read_bytes(self.image, images.MAX_BYTES)
+        try:
+            found = images.check(data)
+        except ValueError as error:
+            raise InputDataError(Problem(self.image, str(error), expected="a whole image; copy it again")) from error
+        if self.sha256 and hashlib.sha256(data).hexdigest() != self.sha256:
+            raise InputDataError(Problem(self.image, f"changed since {splits.NAME} was made", expected=AGAIN))
+        size = (found.height, found.width)
+        annotation = self.annotation(size)
+        drawn = annotation if self.mask_source == "box" else replace(annotation, boxes=())
+        mask = raster.rasterise(drawn, *size)
+        return Frame(
+            image=data,
+            segmentation_mask=mask,
+            boxes=annotation.boxes,
+            labels=annotation.labels,
+            file_name=self.image.name,
+            group_id=self.group_id,
+            mask_source=self.mask_source,
+            agreement=None if self.mask_source == "box" else raster.agreement(annotation, mask),
+        )
+
+    def annotation(self, size: Size) -> Annotation:
+        """Give all that is drawn on the frame of ``size``.
+
+        Raises:
+            InputDataError: no label, or one that cannot be used.
+        """
+        found = self.draw(size) if self.draw else None
+        labelled = yolo.read(self.label, size) if self.label else None
+        if self.mask:
+            pixels = masks.read(self.mask)
+            if pixels.shape != size:
+                raise InputDataError(masks.other_size(self.mask, pixels.shape, size, self.image.name))
+            found = replace(found or labelled or Annotation(), mask=pixels)
+        if found is None and labelled and (self.mask_source == "box" or labelled.polygons):
+            found = labelled
+        if found is None:
+            raise InputDataError(Problem(self.image, "frame without a label", expected=self.wanted))
+        return replace(found, boxes=labelled.boxes) if labelled else found
 
 
 @dataclass(frozen=True)
@@ -28,113 +102,208 @@ class Layout:
     root: Path
     mask_source: MaskSource
 
+    @cached_property
+    def split_file(self) -> SplitFile | None:
+        """The frozen split, or None where the folders are the split."""
+        return splits.read(self.root)
+
+    @property
+    def legacy(self) -> bool:
+        """Whether the frozen split is the folder's own, with whatever it cuts apart."""
+        return bool(self.split_file and self.split_file.made.get("legacy"))
+
+    def splits(self) -> list[str]:
+        """Give the splits that have frames; ``train`` and ``validation`` always count."""
+        return [split for split in SPLITS if split != "test" or self._paths(split)]
+
     def images(self, split: str) -> list[Path]:
         """Give the frames of a split, sorted by name.
 
         Raises:
-            InputDataError: the folder is missing or empty.
+            InputDataError: there are none, or two have one name.
         """
-        folder = self._split_folder("images", split)
-        found = _files(folder) if folder else []
+        found = self._paths(split)
         if not found:
-            where = folder or self.root / "images" / SPLIT_FOLDERS[split][0]
-            raise InputDataError(Problem(where, "no frames here", expected="JPEG files, as datasets/README.md shows"))
-        return found
+            where = self._folder("images", split) or self.root / "images" / SPLIT_FOLDERS[split][0]
+            raise InputDataError(Problem(where, "no frames here", expected="images, as datasets/README.md shows"))
+        return _distinct(found)
+
+    def paths(self, *names_of_splits: str) -> list[Path]:
+        """Give the frames of some splits; a split that is not there has none."""
+        return [path for split in names_of_splits for path in self._paths(split)]
+
+    def all_images(self) -> list[Path]:
+        """Give every frame below ``images/``, sorted by path."""
+        return _files(self.root / "images", self.root)
+
+    def group(self, path: Path) -> str:
+        """Give the scene of a frame: as frozen, else by its name."""
+        entry = self._entry(path)
+        return entry.group if entry else group_of(path.stem)
 
     def groups(self, split: str) -> set[str]:
-        """Give the scenes of a split; a split that is not there has none."""
-        folder = self._split_folder("images", split)
-        return {group_of(path.stem) for path in _files(folder)} if folder else set()
+        """Give the scenes of a split, by what is frozen and by name; a split that is not there has none."""
+        paths = self._paths(split)
+        return {self.group(path) for path in paths} | {group_of(path.stem) for path in paths}
 
-    def frames(self, split: str, without: set[str] | None = None) -> Iterator[Frame]:
-        """Give the labelled frames of a split, leaving out scenes in ``without``.
+    def frames(self, split: str, without: set[str] | None = None, apart_from: Iterable[Path] = ()) -> list[FrameFile]:
+        """Give the frames of a split, leaving out the scenes in ``without`` and copies of files in ``apart_from``.
 
         Raises:
-            InputDataError: all problems of the split together, at the end of the frames.
+            InputDataError: no frames, frames that the split file does not know, or nothing left.
         """
-        polygons = self._polygons(split)
-        problems: list[Problem | str] = []
+        self._check_known()
         paths = self.images(split)
-        kept = [path for path in paths if group_of(path.stem) not in (without or ())]
+        kept = [path for path in paths if not {self.group(path), group_of(path.stem)} & (without or set())]
+        copies = _copies(kept, apart_from)
+        kept = [path for path in kept if path not in copies]
         if len(kept) < len(paths):
             log.warning("%s: %d frames left out: their scenes are held out", paths[0].parent, len(paths) - len(kept))
         if not kept:
             raise InputDataError(Problem(paths[0].parent, "every scene here is held out", expected="scenes of its own"))
-        for path in kept:
-            try:
-                yield self._frame(path, split, polygons)
-            except InputDataError as error:
-                problems.extend(error.problems)
-        if problems:
-            raise InputDataError(*problems)
+        return [self.frame(path) for path in kept]
 
-    def _frame(self, path: Path, split: str, polygons: dict[str, tuple[Polygon, ...]] | None) -> Frame:
-        image = masks.decode(path)
-        height, width = image.shape[:2]
-        annotation = self._annotation(path, split, polygons)
-        if annotation.mask is not None and annotation.mask.shape != (height, width):
-            got = f"{annotation.mask.shape[1]}x{annotation.mask.shape[0]}"
-            mask_path = self._mask_path(path.stem, split) or path
-            raise InputDataError(
-                Problem(
-                    mask_path,
-                    "mask of another size than its frame",
-                    got=got,
-                    expected=f"{width}x{height} as {path.name}",
-                )
-            )
-        drawn = annotation if self.mask_source == "box" else replace(annotation, boxes=())
-        return Frame(
-            image=path.read_bytes(),
-            segmentation_mask=raster.rasterise(drawn, height, width),
-            boxes=annotation.boxes,
-            labels=annotation.labels,
-            file_name=path.name,
-            group_id=group_of(path.stem),
+    def frame(self, path: Path) -> FrameFile:
+        """Give one frame with its label files."""
+        place = path.relative_to(self.root / "images").parent
+        entry = self._entry(path)
+        label = self.root / "labels" / place / f"{path.stem}.txt"
+        return FrameFile(
+            image=path,
+            group_id=self.group(path),
             mask_source=self.mask_source,
+            wanted=self._wanted(path.stem, place.as_posix()),
+            label=label if label.is_file() else None,
+            mask=self.mask_path(path),
+            draw=self._draw(place.as_posix()).get(path.name),
+            sha256=entry.sha256 if entry else None,
         )
 
-    def _annotation(self, path: Path, split: str, polygons: dict[str, tuple[Polygon, ...]] | None) -> Annotation:
-        label_folder = self._split_folder("labels", split)
-        label = label_folder / f"{path.stem}.txt" if label_folder else None
-        boxes = yolo.read(label) if label and label.is_file() else ()
-        mask_path = self._mask_path(path.stem, split)
-        if mask_path:
-            shapes = (polygons or {}).get(path.name, ())
-            return Annotation(boxes, shapes, masks.read(mask_path))
-        if polygons is not None and path.name in polygons:
-            return Annotation(boxes, polygons[path.name])
-        if self.mask_source == "box" and label and label.is_file():
-            return Annotation(boxes)
-        raise InputDataError(Problem(path, "frame without a label", expected=self._wanted(path.stem, split)))
+    def mask_path(self, path: Path) -> Path | None:
+        """Give the mask of a frame, if there is one.
 
-    def _wanted(self, stem: str, split: str) -> str:
-        folder = SPLIT_FOLDERS[split][0]
+        Raises:
+            InputDataError: there are two.
+        """
+        folder = self.root / "masks" / path.relative_to(self.root / "images").parent
+        found = [folder / f"{path.stem}{end}" for end in ("_mask.png", ".png", ".PNG")]
+        found = [mask for mask in found if mask.is_file()]
+        if len(found) > 1:
+            raise InputDataError(Problem(found[0], "two masks of one frame", got=found[1].name, expected="one"))
+        return found[0] if found else None
+
+    def _draw(self, place: str) -> dict[str, Draw]:
+        """Give what the annotation file of a split's folder draws, by frame; read once."""
+        cache = self.__dict__.setdefault("_drawn", {})
+        if place not in cache:
+            cache[place] = self._read_draw(place)
+        found: dict[str, Draw] = cache[place]
+        return found
+
+    def _read_draw(self, place: str) -> dict[str, Draw]:
+        table = self.root / "annotations" / f"via_{place}.csv"
+        if table.is_file():
+            return {name: partial(via.annotation, table, rows) for name, rows in via.read(table).items()}
+        objects = self.root / "annotations" / f"instances_{place}.json"
+        return dict(coco.draws(objects)) if objects.is_file() else {}
+
+    def _wanted(self, stem: str, place: str) -> str:
         if self.mask_source == "box":
-            return f"labels/{folder}/{stem}.txt (an empty file where there is no defect) or masks/{folder}/{stem}.png"
-        return f"masks/{folder}/{stem}_mask.png or a row in annotations/via_{folder}.csv"
+            return f"labels/{place}/{stem}.txt (an empty file where there is no defect) or masks/{place}/{stem}.png"
+        return f"masks/{place}/{stem}_mask.png, or the frame in annotations/via_{place}.csv or instances_{place}.json"
 
-    def _mask_path(self, stem: str, split: str) -> Path | None:
-        folder = self._split_folder("masks", split)
-        candidates = (folder / f"{stem}_mask.png", folder / f"{stem}.png") if folder else ()
-        return next((path for path in candidates if path.is_file()), None)
+    def _paths(self, split: str) -> list[Path]:
+        if self.split_file:
+            return [self.root / name for name, entry in sorted(self.split_file.frames.items()) if entry.split == split]
+        folder = self._folder("images", split)
+        return _files(folder, self.root) if folder else []
 
-    def _polygons(self, split: str) -> dict[str, tuple[Polygon, ...]] | None:
-        names = SPLIT_FOLDERS[split]
-        candidates = [self.root / "annotations" / f"via_{name}.csv" for name in names]
-        found = next((path for path in candidates if path.is_file()), None)
-        return via.read(found) if found else None
+    def _entry(self, path: Path) -> Entry | None:
+        return self.split_file.frames.get(path.relative_to(self.root).as_posix()) if self.split_file else None
 
-    def _split_folder(self, kind: str, split: str) -> Path | None:
+    def _check_known(self) -> None:
+        """Refuse frames that came after the split was frozen: nobody said where they belong."""
+        if self.split_file:
+            unknown = [path for path in self.all_images() if not self._entry(path)]
+            if unknown:
+                raise InputDataError(*(Problem(path, f"not in {splits.NAME}", expected=AGAIN) for path in unknown))
+
+    def _folder(self, kind: str, split: str) -> Path | None:
         folders = (self.root / kind / name for name in SPLIT_FOLDERS[split])
         return next((folder for folder in folders if folder.is_dir()), None)
 
 
+def check_apart(train: Iterable[FrameFile], held_out: set[str]) -> None:
+    """Make sure that no scene that is held out trains.
+
+    Raises:
+        InputDataError: one does.
+    """
+    leaks = [frame for frame in train if frame.group_id in held_out]
+    if leaks:
+        what = "a held-out scene in training"
+        raise InputDataError(*(Problem(leak.image, what, got=leak.group_id, expected=AGAIN) for leak in leaks))
+
+
+def check_made_together(boxes: Layout, contours: Layout) -> None:
+    """Make sure that two frozen splits name the same scenes by the same names.
+
+    Raises:
+        InputDataError: they were made apart.
+    """
+    made = [layout.split_file.made.get("id") for layout in (boxes, contours) if layout.split_file]
+    if len(set(made)) > 1:
+        what = f"made apart from {contours.root / splits.NAME}"
+        raise InputDataError(Problem(boxes.root / splits.NAME, what, expected="`data split` of the folder with both"))
+
+
 def group_of(stem: str) -> str:
-    """Give the scene a frame belongs to: ``001481_2`` is an augmented sibling of ``001481``."""
+    """Give the scene a name tells: ``001481_2`` and ``001481_jpg.rf.0a1b`` are siblings of ``001481``."""
+    exported = ROBOFLOW.fullmatch(stem)
+    stem = exported[1] if exported else stem
     sibling = SIBLING.fullmatch(stem)
     return sibling[1] if sibling else stem
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+def _files(folder: Path, root: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES)
+    links = [path for path in found if path.is_symlink()]
+    astray = [path for path in links if not any(names.contained(path, place) for place in (folder, root))]
+    if astray:
+        what = "link that leads outside or nowhere"
+        raise InputDataError(*(Problem(path, what, expected="the file itself") for path in astray))
+    return found
+
+
+def _distinct(paths: list[Path]) -> list[Path]:
+    """Give the paths, ordered by name.
+
+    Raises:
+        InputDataError: two frames whose names differ in nothing, in case only or in the suffix only.
+    """
+    seen: dict[str, Path] = {}
+    problems = []
+    for path in paths:
+        other = seen.setdefault(path.stem.casefold(), path)
+        if other != path:
+            problems.append(Problem(path, "two frames of one name", got=str(other), expected="names of their own"))
+        if not path.name.isprintable():
+            problems.append(Problem(path, "name that cannot be printed", expected="letters, digits, . _ -"))
+    if problems:
+        raise InputDataError(*problems)
+    return sorted(paths, key=lambda path: path.name)
+
+
+def _copies(paths: list[Path], others: Iterable[Path]) -> set[Path]:
+    """Give the files among ``paths`` that hold the same bytes as one of ``others``; only equal sizes are read."""
+    sizes: dict[int, set[Path]] = {}
+    for other in others:
+        sizes.setdefault(other.stat().st_size, set()).add(other)
+    found = set()
+    for path in paths:
+        same_size = sizes.get(path.stat().st_size, set())
+        if same_size and hashlib.sha256(path.read_bytes()).digest() in {
+            hashlib.sha256(other.read_bytes()).digest() for other in same_size
+        }:
+            found.add(path)
+    return found

@@ -1,44 +1,97 @@
-"""VGG Image Annotator polygons: one CSV for many frames, a region a row."""
+"""VGG Image Annotator: one CSV or JSON file for many frames, a region an object."""
 
 import csv
-import json
+import io
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipe_seg.annotations import documents, shapes
+from pipe_seg.annotations.classes import Classes
+from pipe_seg.annotations.shapes import ShapeError, Size
+from pipe_seg.annotations.source import Drawing, Source, split_in_name
 from pipe_seg.errors import InputDataError, Problem
-from pipe_seg.schema import CLASS_NAMES, Polygon
+from pipe_seg.schema import Annotation, Box, Polygon
 
 COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
-MAX_VERTICES = 10_000
+CLASS_KEYS = ("class", "label", "name", "type", "category", "defect")
+MAX_ROWS = 1_000_000
+
+csv.field_size_limit(documents.MAX_BYTES)
 
 
-def read(path: Path) -> dict[str, tuple[Polygon, ...]]:
-    """Give the polygons of every file named in the CSV; a file without regions has none.
+class Row:
+    """One region: the shape and attributes as the tool wrote them, and where they stand."""
+
+    def __init__(self, shape: Any, attributes: Any, line: int | None, pointer: str = "") -> None:
+        """Take what stands in the file."""
+        self.shape, self.attributes, self.line, self.pointer = shape, attributes, line, pointer
+
+
+def read(path: Path) -> dict[str, list[Row]]:
+    """Give the regions of every frame named in a CSV or JSON file; a frame without regions has none.
 
     Raises:
-        InputDataError: one problem for each row that cannot be used.
+        InputDataError: one problem for each row that is cut short or holds no JSON.
     """
-    found: dict[str, list[Polygon]] = defaultdict(list)
-    problems: list[Problem] = []
+    return _json(path) if path.suffix.lower() == ".json" else _csv(path)
+
+
+def annotation(path: Path, rows: list[Row], size: Size, classes: Classes | None = None) -> Annotation:
+    """Give what is drawn on one frame.
+
+    Raises:
+        InputDataError: one problem for each region that cannot be used.
+    """
+    found: list[Box | Polygon] = []
+    problems = []
+    for row in rows:
+        try:
+            label = (classes or Classes()).label(_class(row.attributes))
+            if label is not None:
+                found.append(_shape(row.shape, size, label))
+        except ShapeError as error:
+            problems.append(error.at(path, row.line, row.pointer))
+    if problems:
+        raise InputDataError(*problems)
+    return Annotation.of(found)
+
+
+def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
+    """Give the drawing of every frame that a CSV or JSON file names."""
+    for path in source.labels(".csv", ".json"):
+        with source.noting(path):
+            for name, rows in read(path).items():
+                pointer = rows[0].pointer if rows else ""
+                line = rows[0].line if rows else None
+                with source.noting(path, line):
+                    frame = source.frame(name, Problem(path, "", line, pointer=pointer))
+                    drawn = annotation(path, rows, source.size(frame), classes)
+                    yield Drawing(frame, drawn, path, source.split(frame) or split_in_name(path))
+
+
+def _csv(path: Path) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    problems: list[Problem | str] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            _check_header(path, rows.fieldnames or ())
-            for row in rows:
-                polygon = _polygon(path, rows.line_num, row)
-                shapes = found[row["filename"]]
-                if isinstance(polygon, Problem):
-                    problems.append(polygon)
-                elif polygon:
-                    shapes.append(polygon)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = csv.DictReader(io.StringIO(documents.read_text(path), newline=""), strict=True)
+        _check_header(path, rows.fieldnames or ())
+        for cells in rows:
+            try:
+                regions = found[str(cells["filename"])]
+                row = _row(path, rows.line_num, cells)
+                if row:
+                    regions.append(row)
+            except InputDataError as error:
+                problems.extend(error.problems)
+    except csv.Error as error:
         raise InputDataError(Problem(path, f"cannot be read as CSV: {error}")) from error
     if problems:
         raise InputDataError(*problems)
-    return {name: tuple(shapes) for name, shapes in found.items()}
+    return found
 
 
 def _check_header(path: Path, header: Any) -> None:
@@ -48,26 +101,65 @@ def _check_header(path: Path, header: Any) -> None:
         raise InputDataError(Problem(path, f"column missing: {', '.join(missing)}", 1, expected=expected))
 
 
-def _polygon(path: Path, line: int, row: dict[str, str | None]) -> Polygon | Problem | None:
-    drawn, described = row["region_shape_attributes"], row["region_attributes"]
+def _row(path: Path, line: int, cells: Mapping[str, str | None]) -> Row | None:
+    drawn, described = cells["region_shape_attributes"], cells["region_attributes"]
     if drawn is None or described is None:
-        return Problem(path, "row cut short", line, row["filename"], "as many cells as the header")
+        expected = "as many cells as the header"
+        raise InputDataError(Problem(path, "row cut short", line, cells["filename"], expected))
+    shape = documents.parse_json(path, drawn or "{}", line)
+    attributes = documents.parse_json(path, described or "{}", line)
+    return Row(shape, attributes, line) if shape else None
+
+
+def _json(path: Path) -> dict[str, list[Row]]:
+    content = documents.parse_json(path, documents.read_text(path, "utf-8"))
+    content = content.get("_via_img_metadata", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(isinstance(item, dict) for item in content.values()):
+        raise InputDataError(Problem(path, "not a VIA file", expected="a project or its annotations as JSON"))
+    found = {}
+    for key, item in content.items():
+        regions = item.get("regions", [])
+        regions = list(regions.values()) if isinstance(regions, dict) else regions
+        if "filename" not in item or not isinstance(regions, list):
+            raise InputDataError(Problem(path, "not a VIA file", expected="filename and regions", pointer=f"/{key}"))
+        found[item["filename"]] = [
+            Row(_of(region, "shape_attributes"), _of(region, "region_attributes"), None, f"/{key}/regions/{index}")
+            for index, region in enumerate(regions)
+        ]
+    return found
+
+
+def _of(region: Any, key: str) -> Any:
+    return region.get(key) if isinstance(region, dict) else None
+
+
+def _class(attributes: Any) -> object:
+    """Give the class name: the attribute called so, or the only one there is."""
+    if not isinstance(attributes, dict):
+        return None
+    known = [attributes[key] for key in CLASS_KEYS if key in attributes]
+    return known[0] if known else next(iter(attributes.values())) if len(attributes) == 1 else None
+
+
+def _shape(shape: Any, size: Size, label: int) -> Box | Polygon:
+    if not isinstance(shape, dict):
+        raise ShapeError("not a region", shape, "shape attributes")
+    kind = shape.get("name", "polygon")
     try:
-        shape = json.loads(drawn or "{}", parse_constant=_no_constant)
-        attributes = json.loads(described or "{}", parse_constant=_no_constant)
-        if not shape:
-            return None
-        points = np.stack([np.asarray(shape[f"all_points_{axis}"], np.float64) for axis in "xy"], -1)
-    except (ValueError, KeyError, TypeError) as error:
-        what = "not a polygon region"
-        return Problem(path, what, line, str(error), "region_shape_attributes with all_points_x and all_points_y")
-    if points.ndim != 2 or not 3 <= len(points) <= MAX_VERTICES or not np.isfinite(points).all():
-        return Problem(path, "not a contour", line, f"{len(points)} points", f"3 to {MAX_VERTICES} finite points")
-    name = attributes.get("class") if isinstance(attributes, dict) else None
-    if name not in CLASS_NAMES:
-        return Problem(path, "unknown class", line, name, ", ".join(CLASS_NAMES))
-    return Polygon(points, CLASS_NAMES.index(name))
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is not JSON")
+        if kind == "rect":
+            x, y, width, height = (float(shape[key]) for key in ("x", "y", "width", "height"))
+            return shapes.box((x, y, x + width, y + height), size, label)
+        if kind in ("circle", "ellipse"):
+            radii = (shape["r"], shape["r"]) if kind == "circle" else (shape["rx"], shape["ry"])
+            degrees = float(np.degrees(shape.get("theta", 0.0)))
+            return shapes.polygon(shapes.ellipse((shape["cx"], shape["cy"]), radii, degrees), size, label)
+        if kind not in ("polygon", "polyline"):
+            raise ShapeError("region without an area", kind, "polygon, rect, circle or ellipse")
+        across, down = shape["all_points_x"], shape["all_points_y"]
+        if len(across) != len(down):
+            raise ShapeError("not a polygon region", f"{len(across)} x and {len(down)} y", "as many x as y")
+        return shapes.polygon(list(zip(across, down, strict=True)), size, label)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, ShapeError):
+            raise
+        raise ShapeError("not a polygon region", str(error), "all_points_x and all_points_y, or x, y, …") from error

@@ -1,54 +1,150 @@
-"""YOLO boxes: a text file a frame, ``class x_centre y_centre width height`` a line, all 0…1."""
+"""YOLO: a text file a frame, one object a line, numbers as shares of the frame.
+
+``class x_centre y_centre width height`` is a box, ``class x1 y1 x2 y2 x3 y3 …`` a polygon.
+"""
 
 import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import yaml
+
+from pipe_seg.annotations import documents, shapes
+from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.numbers import decimal
+from pipe_seg.annotations.shapes import ShapeError, Size
+from pipe_seg.annotations.source import Drawing, Source
 from pipe_seg.errors import InputDataError, Problem
-from pipe_seg.schema import CLASS_NAMES, Box
+from pipe_seg.schema import CLASS_NAMES, Annotation, Box, Polygon
 
 TOLERANCE = 1e-3
-MAX_OBJECTS = 10_000
+NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
+NOT_LABELS = ("classes.txt", "train.txt", "val.txt", "test.txt", "README.txt", "README.dataset.txt")
 
 log = logging.getLogger(__name__)
 
 
-def read(path: Path) -> tuple[Box, ...]:
-    """Give the boxes of one file; an empty file is a frame without defects.
+def read(path: Path, size: Size, names: Mapping[int, str] | None = None, classes: Classes | None = None) -> Annotation:
+    """Give what one file holds for a frame of ``size``; an empty file is a frame without defects.
 
-    A box without area marks no pixel: it is left out and logged as a warning.
+    A box without area marks no pixel: it is left out and logged as a warning, like a line that comes twice.
 
     Raises:
         InputDataError: one problem for each line that cannot be used.
     """
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputDataError(Problem(path, f"cannot be read as text: {error}")) from error
-    if len(lines) > MAX_OBJECTS:
-        raise InputDataError(Problem(path, "too many lines", got=len(lines), expected=f"at most {MAX_OBJECTS}"))
-    parsed = [_parse(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    problems = [item for item in parsed if isinstance(item, Problem)]
+    lines = documents.read_text(path).splitlines()
+    if len(lines) > shapes.MAX_OBJECTS:
+        raise InputDataError(Problem(path, "too many lines", got=len(lines), expected=f"at most {shapes.MAX_OBJECTS}"))
+    known = dict(enumerate(CLASS_NAMES)) if names is None else names
+    found: list[Box | Polygon] = []
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            shape = _parse(line, size, known, classes or Classes())
+        except ShapeError as error:
+            problems.append(error.at(path, number))
+            continue
+        twice = line.strip() in seen
+        seen.add(line.strip())
+        if isinstance(shape, str) or twice:
+            what = "line twice: left out" if twice else str(shape)
+            log.warning("%s", Problem(path, what, number, line.strip()))
+        elif shape:
+            found.append(shape)
     if problems:
         raise InputDataError(*problems)
-    return tuple(item for item in parsed if isinstance(item, Box))
+    return Annotation.of(found)
 
 
-def _parse(path: Path, number: int, line: str) -> Box | Problem | None:
-    values = [decimal(text) for text in line.split()]
-    if len(values) != 5 or None in values:
-        return Problem(path, "not a YOLO box", number, line.strip(), "class x_centre y_centre width height")
-    label, x, y, width, height = (value or 0.0 for value in values)
-    if label not in range(len(CLASS_NAMES)):
-        names = f"0…{len(CLASS_NAMES) - 1} ({', '.join(CLASS_NAMES)})"
-        return Problem(path, "unknown class", number, line.split()[0], names)
-    if width < 0 or height < 0:
-        return Problem(path, "box of negative size", number, line.strip(), "width and height of 0…1")
-    if width == 0 or height == 0:
-        log.warning("%s", Problem(path, "box without area left out", number, line.strip()))
+def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
+    """Give the drawing of every frame that has a text file; a text file without a frame is a problem."""
+    names = _names(source)
+    for path in source.labels(".txt"):
+        if path.name in (*NOT_LABELS, *NAME_FILES):
+            continue
+        frame = source.beside(path)
+        if frame is None:
+            source.problems.append(Problem(path, "label without a frame", expected=f"an image {path.stem}.jpg"))
+            continue
+        with source.noting(path):
+            yield Drawing(frame, read(path, source.size(frame), names, classes), path, source.split(frame))
+
+
+def _parse(line: str, size: Size, names: Mapping[int, str], classes: Classes) -> Box | Polygon | str | None:
+    """Give the object, None where its class is left out, or why there is none."""
+    texts = line.split()
+    values = [decimal(text) for text in texts]
+    if len(values) > 2 * shapes.MAX_VERTICES + 1:
+        raise ShapeError("too many points", len(values) // 2, f"at most {shapes.MAX_VERTICES}")
+    if None in values or not (len(values) == 5 or (len(values) >= 7 and len(values) % 2)):
+        raise ShapeError("not a YOLO box or polygon", line.strip(), "class x_centre y_centre width height")
+    number, *numbers = (value or 0.0 for value in values)
+    if number not in names or not texts[0].isdigit():
+        known = f"0…{len(names) - 1} ({', '.join(names.values())})"
+        raise ShapeError("unknown class", texts[0], known)
+    label = classes.label(names[int(number)])
+    if label is None:
         return None
+    return _box(numbers, line, label) if len(numbers) == 4 else _polygon(numbers, size, label)
+
+
+def _box(numbers: list[float], line: str, label: int) -> Box | str:
+    x, y, width, height = numbers
+    if width < 0 or height < 0:
+        raise ShapeError("box of negative size", line.strip(), "width and height of 0…1")
+    if width == 0 or height == 0:
+        return "box without area left out"
     corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
     if min(corners) < -TOLERANCE or max(corners) > 1 + TOLERANCE:
-        return Problem(path, "box outside the frame", number, line.strip(), "corners within 0…1; cut it at the border")
+        raise ShapeError("box outside the frame", line.strip(), "corners within 0…1; cut it at the border")
     x_min, y_min, x_max, y_max = (min(max(corner, 0.0), 1.0) for corner in corners)
-    return Box(x_min, y_min, x_max, y_max, int(label))
+    return Box(x_min, y_min, x_max, y_max, label)
+
+
+def _polygon(numbers: list[float], size: Size, label: int) -> Polygon:
+    points = np.array(numbers).reshape(-1, 2)
+    if points.min() < -TOLERANCE or points.max() > 1 + TOLERANCE:
+        raise ShapeError("contour outside the frame", float(points[np.abs(points - 0.5).argmax() // 2].max()), "0…1")
+    return shapes.polygon(points * [size[1], size[0]], size, label)
+
+
+def _names(source: Source) -> dict[int, str] | None:
+    """Give the class names that the source declares, or None."""
+    for path in sorted(source.root.rglob("*")):
+        if path.name in NAME_FILES and path.is_file():
+            return _listed(path)
+        if path.name in ("data.yaml", "dataset.yaml"):
+            return _declared(path)
+    return None
+
+
+def _listed(path: Path) -> dict[int, str]:
+    return dict(enumerate(line.strip() for line in documents.read_text(path).splitlines() if line.strip()))
+
+
+def _declared(path: Path) -> dict[int, str]:
+    try:
+        value: Any = yaml.safe_load(documents.read_text(path))
+    except yaml.YAMLError as error:
+        raise InputDataError(Problem(path, f"not YAML: {error}".replace("\n", " "))) from error
+    names = value.get("names") if isinstance(value, dict) else None
+    pairs = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, list) else ()
+    found = {int(number): str(name) for number, name in pairs if str(number).isdigit()}
+    if not found:
+        raise InputDataError(Problem(path, "no class names", expected="names: [deformation, obstacle, …]"))
+    return found
+
+
+def line(shape: Box | Polygon, size: Size) -> str:
+    """Write one object as a line; a polygon's holes cannot be written."""
+    if isinstance(shape, Box):
+        centre = ((shape.x_min + shape.x_max) / 2, (shape.y_min + shape.y_max) / 2)
+        numbers = [*centre, shape.x_max - shape.x_min, shape.y_max - shape.y_min]
+    else:
+        numbers = (shape.points / [size[1], size[0]]).reshape(-1).tolist()
+    return " ".join([str(shape.label), *(f"{number:.9g}" for number in numbers)])

@@ -142,9 +142,16 @@ class Recipe(Section):
 
 
 class ExampleGenSection(Section):
-    """Raw folders → TFDS."""
+    """Raw folders → TFDS.
+
+    ``max_bad``: how many frames ``on_bad: skip`` may leave out, a number or a share as ``1%``; ``beam``: Beam's
+    options as ``runner=DirectRunner``, none to build in this process.
+    """
 
     data_dir: str | None = None
+    on_bad: Literal["fail", "skip"] = "fail"
+    max_bad: str = Field("0", pattern=r"^(\d{1,9}|\d{1,3}(\.\d{1,6})?%)$")
+    beam: tuple[Annotated[str, Field(pattern=r"^[a-z_]+(=.*)?$")], ...] = ()
 
 
 class TransformSection(Section):

@@ -1,14 +1,24 @@
 """TFDS and back: the features every dataset of ours has, and their frames as ``tf.data``."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import io
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from pipe_seg import images
+from pipe_seg.data.tally import Tally
 from pipe_seg.errors import InputDataError, MachineError, Problem
 from pipe_seg.schema import CLASS_NAMES, MASK_SOURCES, Box, Frame
+
+TALLY = "tally-{}.json"
+AHEAD = 64
 
 
 def features() -> tfds.features.FeaturesDict:
@@ -29,12 +39,10 @@ def features() -> tfds.features.FeaturesDict:
 
 
 def to_example(frame: Frame) -> dict[str, Any]:
-    """Give what TFDS encodes; the JPEG goes in as a file so that it is not encoded again."""
-    import io
-
+    """Give what TFDS encodes; image and mask go in as files so that TFDS does not encode them again."""
     return {
         "image": io.BytesIO(frame.image),
-        "segmentation_mask": frame.segmentation_mask[..., None],
+        "segmentation_mask": io.BytesIO(images.encode(frame.segmentation_mask, ".png")),
         "boxes": [{"bbox": _bbox(box), "label": box.label} for box in frame.boxes],
         "labels": list(frame.labels),
         "file_name": frame.file_name,
@@ -47,10 +55,51 @@ def _bbox(box: Box) -> tfds.features.BBox:
     return tfds.features.BBox(ymin=box.y_min, xmin=box.x_min, ymax=box.y_max, xmax=box.x_max)
 
 
+class Waiting(Protocol):
+    """A frame that any worker can make, given nothing but this object."""
+
+    @property
+    def key(self) -> str:
+        """A name that no other frame of the split has."""
+
+    @property
+    def group_id(self) -> str:
+        """The scene it belongs to."""
+
+    def read(self) -> Frame:
+        """Give the frame.
+
+        Raises:
+            InputDataError: it cannot be used.
+        """
+
+
+@dataclass
+class Tolerance:
+    """How many frames may be left out: ``skip`` up to ``most`` (a number, or a share as ``1%``), else none."""
+
+    skip: bool = False
+    most: str = "0"
+
+    def judge(self, left_out: Mapping[str, Sequence[str]], total: int) -> None:
+        """Let the frames in ``left_out`` (name: what is wrong) pass, or not.
+
+        Raises:
+            InputDataError: all that is wrong, if that is too much.
+        """
+        allowed = float(self.most[:-1]) / 100 * total if self.most.endswith("%") else float(self.most)
+        if left_out and (not self.skip or len(left_out) > allowed):
+            told = [problem for problems in left_out.values() for problem in problems]
+            if self.skip:
+                told.insert(0, f"{len(left_out)} of {total} frames cannot be used, more than {self.most}")
+            raise InputDataError(*told)
+
+
 class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """What the builders share: features, the configs ``default`` and ``synthetic``, the group rule.
 
-    A builder says where its frames come from in ``folder_frames`` and ``rendered_frames``.
+    A builder says where its frames come from in ``folder_frames`` and ``rendered_frames``. They are read in
+    this process, or on Beam's workers where Beam options were given; the records are the same.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -61,23 +110,52 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     ]
     FOLDER: ClassVar[str]
 
-    def folder_frames(self, manual_dir: Path) -> Mapping[str, Iterable[Frame]]:
+    def __init__(self, **kwargs: Any) -> None:
+        """Take what every TFDS builder takes."""
+        super().__init__(**kwargs)
+        self.tolerance = Tolerance()
+        self.tallies: dict[str, Tally] = {}
+        self.totals: dict[str, int] = {}
+        self.groups: dict[str, list[str]] = {}
+        self.progress: Callable[[str, int, int], None] = lambda split, done, total: None
+        self._on_beam = False
+
+    def folder_frames(self, manual_dir: Path) -> Mapping[str, Sequence[Waiting]]:
         """Give the frames of each split found in the user's folder."""
         raise NotImplementedError
 
-    def rendered_frames(self) -> Mapping[str, Iterable[Frame]]:
+    def rendered_frames(self) -> Mapping[str, Sequence[Waiting]]:
         """Give the frames of each split of the embedded default."""
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(features=features(), supervised_keys=("image", "segmentation_mask"))
 
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
+        self._on_beam = bool(download_config and (download_config.beam_options or download_config.beam_runner))
+        self.tallies = {}
+        super()._download_and_prepare(dl_manager, download_config)
+        for split in self.totals if self._on_beam else ():
+            path = Path(self.data_dir) / TALLY.format(split)
+            self.tallies[split] = Tally.from_json(json.loads(path.read_text("utf-8")))
+            path.unlink()
+        self._judge()
+
+    def _judge(self) -> None:
+        left_out = {name: told for tally in self.tallies.values() for name, told in tally.left_out.items()}
+        self.tolerance.judge(left_out, sum(self.totals.values()))
+        empty = [split for split, tally in self.tallies.items() if len(tally.left_out) == self.totals[split]]
+        if empty:
+            raise InputDataError(f"{empty[0]}: not one frame can be used", *sum(left_out.values(), []))
+
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         if self.builder_config.name == "synthetic":
             splits = self.rendered_frames()
         else:
             splits = self.folder_frames(self._manual_dir(dl_manager))
-        return {name: self._generate_examples(frames) for name, frames in splits.items()}
+        self.totals = {name: len(frames) for name, frames in splits.items()}
+        self.groups = {name: [frame.group_id for frame in frames] for name, frames in splits.items()}
+        return {name: self._generate_examples(name, frames) for name, frames in splits.items()}
 
     def _manual_dir(self, dl_manager: tfds.download.DownloadManager) -> Path:
         """Give the folder that holds ours, whether or not the last step of the path was given."""
@@ -91,9 +169,73 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             Problem(manual_dir, f"no folder {self.FOLDER} here", expected=str(self.MANUAL_DOWNLOAD_INSTRUCTIONS))
         )
 
-    def _generate_examples(self, frames: Iterable[Frame]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(self, split: str, frames: Sequence[Waiting]) -> Any:
+        if self._on_beam:
+            return _on_workers(frames, str(Path(self.data_dir) / TALLY.format(split)))
+        return self._here(split, frames)
+
+    def _here(self, split: str, frames: Sequence[Waiting]) -> Iterator[tuple[str, dict[str, Any]]]:
+        tally = self.tallies[split] = Tally()
+        for done, (key, example, noted) in enumerate(_ahead(frames), 1):
+            tally.add(noted)
+            if example:
+                yield key, example
+            self.progress(split, done, len(frames))
+        self._judge()
+
+
+Made = tuple[str, dict[str, Any], Tally]
+
+
+def _made(frame: Waiting) -> Made:
+    """Give a frame's key, its example (empty if it cannot be used) and what is to be told of it."""
+    try:
+        found = frame.read()
+    except InputDataError as error:
+        return frame.key, {}, Tally(left_out={frame.key: [str(problem) for problem in error.problems]})
+    return frame.key, to_example(found), Tally.of(found)
+
+
+def _ahead(frames: Sequence[Waiting]) -> Iterator["Made"]:
+    """Make frames in order, a few ahead of whoever asks: decoding leaves Python's lock."""
+    with ThreadPoolExecutor() as pool:
+        waiting: deque[Any] = deque()
         for frame in frames:
-            yield frame.file_name, to_example(frame)
+            waiting.append(pool.submit(_made, frame))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _on_workers(frames: Sequence[Waiting], tally: str) -> Any:
+    """Give the Beam transform that makes the frames; what is to be told of them ends up in the file ``tally``."""
+    import apache_beam as beam
+
+    def expand(pipeline: Any) -> Any:
+        waiting = pipeline | "Frames" >> beam.Create(list(frames)) | "Spread" >> beam.Reshuffle()
+        made = waiting | "Make" >> beam.Map(_made)
+        noted = made | "Noted" >> beam.Map(_noted) | "Sum" >> beam.CombineGlobally(Tally.sum)
+        _ = noted | "Write" >> beam.Map(_write, tally)
+        return made | "Good" >> beam.Filter(_example) | "Pair" >> beam.Map(_pair)
+
+    return beam.ptransform_fn(expand)()
+
+
+def _noted(made: Made) -> Tally:
+    return made[2]
+
+
+def _example(made: Made) -> dict[str, Any]:
+    return made[1]
+
+
+def _pair(made: Made) -> tuple[str, dict[str, Any]]:
+    return made[0], made[1]
+
+
+def _write(tally: Tally, path: str) -> None:
+    Path(path).write_text(json.dumps(tally.to_json()), "utf-8")
 
 
 def load(dataset_dir: Path, split: str) -> Any:

@@ -25,8 +25,8 @@ def test_contours_win_over_boxes_and_pixels_over_contours() -> None:
     box = Box(0, 0, 1, 1, 0)
     polygon = Polygon(np.array([[1.0, 1], [3, 1], [3, 3], [1, 3]]), 0)
     drawn = np.eye(8, dtype=np.uint8)
-    assert raster.rasterise(Annotation((box,), (polygon,)), 8, 8).sum() == 9
-    np.testing.assert_array_equal(raster.rasterise(Annotation((box,), (polygon,), drawn), 8, 8), drawn)
+    assert raster.rasterise(Annotation((box,), (polygon,)), 8, 8).sum() == 4
+    np.testing.assert_array_equal(raster.rasterise(Annotation((box,), (polygon,), mask=drawn), 8, 8), drawn)
 
 
 @pytest.mark.parametrize("far", [1e3, 1e6, 1e9, -1e9])

@@ -1,13 +1,14 @@
 """PBS, Pipe Box Segmentation: detection boxes filled in. Many frames, coarse labels."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipe_seg.annotations import raster
-from pipe_seg.annotations.folders import Layout
+from pipe_seg.annotations.folders import FrameFile, Layout, check_apart, check_made_together
 from pipe_seg.data import synthetic
 from pipe_seg.data.examples import FrameBuilder
-from pipe_seg.schema import FOLDERS, SPLITS, Annotation, Frame
+from pipe_seg.schema import FOLDERS, Annotation, Frame
 
 RENDERED_SEED = 1
 RENDERED_PIPES = {"train": range(200), "validation": range(200, 230)}
@@ -17,39 +18,63 @@ class Builder(FrameBuilder):
     """PBS from ``PipeBoxSegmentation/`` in the manual folder, or rendered."""
 
     FOLDER = FOLDERS["pbs"]
-    HELD_OUT_FOLDERS = (f"{FOLDERS['ps']}/images",)
+    ALSO_READS = (f"{FOLDERS['ps']}/images", f"{FOLDERS['ps']}/splits.json")
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "put frames into PipeBoxSegmentation/images/train and PipeBoxSegmentation/images/val (JPEG), and beside "
-        "them labels/train and labels/val with one YOLO file a frame (<stem>.txt), or masks/train and masks/val "
+        "put frames into PipeBoxSegmentation/images/train and PipeBoxSegmentation/images/val (JPEG, PNG or BMP), and "
+        "beside them labels/train and labels/val with one YOLO file a frame (<stem>.txt), or masks/train and masks/val "
         "with <stem>_mask.png ({0, 1} or {0, 255}); pass the folder that holds PipeBoxSegmentation as --manual-dir "
         "(tfds build: --manual_dir)"
     )
 
-    def folder_frames(self, manual_dir: Path) -> Mapping[str, Iterable[Frame]]:
-        """Give the user's frames; training leaves out every scene held out here or in PS."""
+    def folder_frames(self, manual_dir: Path) -> Mapping[str, Sequence[FrameFile]]:
+        """Give the user's frames; training leaves out every scene held out here or in PS, and every copy."""
         layout = Layout(manual_dir, "box")
         contours = Layout(manual_dir.parent / FOLDERS["ps"], "contour")
-        held_out = layout.groups("validation") | contours.groups("validation")
-        return {
-            "train": layout.frames("train", without=held_out),
-            "validation": layout.frames("validation", without=contours.groups("train")),
-        }
+        check_made_together(layout, contours)
+        held_out = contours.groups("validation") | contours.groups("test")
+        own = set() if layout.legacy else layout.groups("validation") | layout.groups("test")
+        away = contours.paths("validation", "test") + ([] if layout.legacy else layout.paths("validation", "test"))
+        found = {"train": layout.frames("train", without=held_out | own, apart_from=away)}
+        for split in layout.splits()[1:]:
+            found[split] = layout.frames(split, without=contours.groups("train"))
+        check_apart(found["train"], held_out | own)
+        return found
 
-    def rendered_frames(self) -> Mapping[str, Iterable[Frame]]:
+    def rendered_frames(self) -> Mapping[str, Sequence["RenderedBoxes"]]:
         """Give 400 frames to train on and 60 to validate on, their boxes filled in."""
-        return {split: _rendered(RENDERED_PIPES[split]) for split in SPLITS}
+        return {split: _rendered(pipes) for split, pipes in RENDERED_PIPES.items()}
 
 
-def _rendered(pipes: Iterable[int]) -> Iterator[Frame]:
-    for pipe in pipes:
-        for shot in range(synthetic.SHOTS_PER_PIPE):
-            frame = synthetic.render(RENDERED_SEED, pipe, shot)
-            yield Frame(
-                image=frame.jpeg,
-                segmentation_mask=raster.rasterise(Annotation(frame.boxes), *frame.mask.shape),
-                boxes=frame.boxes,
-                labels=tuple(sorted({box.label for box in frame.boxes})),
-                file_name=frame.name,
-                group_id=frame.group_id,
-                mask_source="box",
-            )
+@dataclass(frozen=True)
+class RenderedBoxes:
+    """A frame that waits to be rendered."""
+
+    pipe: int
+    shot: int
+
+    @property
+    def key(self) -> str:
+        """The frame's name."""
+        return synthetic.name(self.pipe, self.shot)
+
+    @property
+    def group_id(self) -> str:
+        """The pipe."""
+        return synthetic.group(self.pipe)
+
+    def read(self) -> Frame:
+        """Render it, its boxes filled in."""
+        frame = synthetic.render(RENDERED_SEED, self.pipe, self.shot)
+        return Frame(
+            image=frame.jpeg,
+            segmentation_mask=raster.rasterise(Annotation(frame.boxes), *frame.mask.shape),
+            boxes=frame.boxes,
+            labels=tuple(sorted({box.label for box in frame.boxes})),
+            file_name=frame.name,
+            group_id=frame.group_id,
+            mask_source="box",
+        )
+
+
+def _rendered(pipes: Iterable[int]) -> list[RenderedBoxes]:
+    return [RenderedBoxes(pipe, shot) for pipe in pipes for shot in range(synthetic.SHOTS_PER_PIPE)]

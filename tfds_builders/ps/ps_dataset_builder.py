@@ -1,12 +1,13 @@
 """PS, Pipe Segmentation: contours drawn by hand. Accurate, few."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipe_seg.annotations.folders import Layout
+from pipe_seg.annotations.folders import FrameFile, Layout, check_apart
 from pipe_seg.data import synthetic
 from pipe_seg.data.examples import FrameBuilder
-from pipe_seg.schema import FOLDERS, SPLITS, Frame
+from pipe_seg.schema import FOLDERS, Frame
 
 RENDERED_SEED = 1
 RENDERED_PIPES = {"train": range(1000, 1020), "validation": range(1020, 1050)}
@@ -17,35 +18,56 @@ class Builder(FrameBuilder):
 
     FOLDER = FOLDERS["ps"]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "put frames into PipeSegmentation/images/train and PipeSegmentation/images/val (JPEG), and beside them "
-        "masks/train and masks/val with <stem>_mask.png or <stem>.png ({0, 1} or {0, 255}), or VIA polygons in "
+        "put frames into PipeSegmentation/images/train and PipeSegmentation/images/val (JPEG, PNG or BMP), and beside "
+        "them masks/train and masks/val with <stem>_mask.png or <stem>.png ({0, 1} or {0, 255}), or VIA polygons in "
         "annotations/via_train.csv and annotations/via_val.csv; pass the folder that holds PipeSegmentation as "
         "--manual-dir (tfds build: --manual_dir)"
     )
 
-    def folder_frames(self, manual_dir: Path) -> Mapping[str, Iterable[Frame]]:
-        """Give the user's frames; training leaves out every scene that is held out."""
+    def folder_frames(self, manual_dir: Path) -> Mapping[str, Sequence[FrameFile]]:
+        """Give the user's frames; training leaves out every scene that is held out, and every copy."""
         layout = Layout(manual_dir, "contour")
-        return {
-            "train": layout.frames("train", without=layout.groups("validation")),
-            "validation": layout.frames("validation"),
-        }
+        own = set() if layout.legacy else layout.groups("validation") | layout.groups("test")
+        away = [] if layout.legacy else layout.paths("validation", "test")
+        found = {"train": layout.frames("train", without=own, apart_from=away)}
+        check_apart(found["train"], own)
+        return found | {split: layout.frames(split) for split in layout.splits()[1:]}
 
-    def rendered_frames(self) -> Mapping[str, Iterable[Frame]]:
+    def rendered_frames(self) -> Mapping[str, Sequence["RenderedContours"]]:
         """Give 40 frames to train on and 60 to validate on, with their exact contours."""
-        return {split: _rendered(RENDERED_PIPES[split]) for split in SPLITS}
+        return {split: _rendered(pipes) for split, pipes in RENDERED_PIPES.items()}
 
 
-def _rendered(pipes: Iterable[int]) -> Iterator[Frame]:
-    for pipe in pipes:
-        for shot in range(synthetic.SHOTS_PER_PIPE):
-            frame = synthetic.render(RENDERED_SEED, pipe, shot)
-            yield Frame(
-                image=frame.jpeg,
-                segmentation_mask=frame.mask,
-                boxes=frame.boxes,
-                labels=frame.labels,
-                file_name=frame.name,
-                group_id=frame.group_id,
-                mask_source="contour",
-            )
+@dataclass(frozen=True)
+class RenderedContours:
+    """A frame that waits to be rendered."""
+
+    pipe: int
+    shot: int
+
+    @property
+    def key(self) -> str:
+        """The frame's name."""
+        return synthetic.name(self.pipe, self.shot)
+
+    @property
+    def group_id(self) -> str:
+        """The pipe."""
+        return synthetic.group(self.pipe)
+
+    def read(self) -> Frame:
+        """Render it, with its exact contour."""
+        frame = synthetic.render(RENDERED_SEED, self.pipe, self.shot)
+        return Frame(
+            image=frame.jpeg,
+            segmentation_mask=frame.mask,
+            boxes=frame.boxes,
+            labels=frame.labels,
+            file_name=frame.name,
+            group_id=frame.group_id,
+            mask_source="contour",
+        )
+
+
+def _rendered(pipes: Iterable[int]) -> list[RenderedContours]:
+    return [RenderedContours(pipe, shot) for pipe in pipes for shot in range(synthetic.SHOTS_PER_PIPE)]

@@ -36,6 +36,16 @@ class RenderedFrame:
     boxes: tuple[Box, ...]
 
 
+def name(pipe: int, shot: int) -> str:
+    """Give the file name of a rendered frame."""
+    return f"pipe{pipe:05d}_{shot}.jpg"
+
+
+def group(pipe: int) -> str:
+    """Give the scene that all shots of a pipe belong to."""
+    return f"pipe{pipe:05d}"
+
+
 def render(seed: int, pipe: int, shot: int) -> RenderedFrame:
     """Render shot number ``shot`` of pipe number ``pipe``; the pipe decides material and light."""
     pipe_rng = np.random.default_rng([seed, pipe])
@@ -49,8 +59,8 @@ def render(seed: int, pipe: int, shot: int) -> RenderedFrame:
         mask |= defect.mask
     jpeg = images.encode(image[..., ::-1], ".jpg", quality=int(rng.integers(40, 90)))
     return RenderedFrame(
-        name=f"pipe{pipe:05d}_{shot}.jpg",
-        group_id=f"pipe{pipe:05d}",
+        name=name(pipe, shot),
+        group_id=group(pipe),
         jpeg=jpeg,
         image=image,
         mask=mask,
