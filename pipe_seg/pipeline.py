@@ -1,7 +1,8 @@
 """The order of the components: from a folder of frames to a model that may be served."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipe_seg import run_folder
 from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel
@@ -10,8 +11,14 @@ from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.run_folder import Run
 from pipe_seg.schema import FOLDERS
 
+if TYPE_CHECKING:
+    from pipe_seg.annotations.splits import SplitFile
+    from pipe_seg.components.example_validator import Anomaly
+    from pipe_seg.data.statistics import Statistics
+
 MANUAL_DIR = Path("datasets")
 Say = Callable[[str], None]
+Report = Callable[[int, int], None]
 
 
 def examples(settings: Config, name: str, manual_dir: Path | None, say: Say) -> Dataset:
@@ -76,6 +83,53 @@ def train(
     evaluate(settings, run.model, truth, out=run.evaluation.path)
     infra_validator.run(settings.infra_validator, model=run.model, dataset=truth, out=run.infra.path)
     return run
+
+
+def check(root: Path, *, group_by: str, pattern: str | None, report: Report) -> "tuple[Statistics, list[Anomaly]]":
+    """Read every frame of a folder once; give what is in it and what is wrong with it."""
+    from pipe_seg.components import example_validator, statistics_gen
+
+    statistics = statistics_gen.run(root, group_by=group_by, pattern=pattern, report=report)
+    return statistics, example_validator.run(statistics)
+
+
+def split(
+    root: Path,
+    *,
+    group_by: str,
+    pattern: str | None,
+    fractions: Mapping[str, float],
+    seed: int,
+    legacy: bool,
+    replace: bool,
+    report: Report,
+) -> "tuple[Statistics, dict[str, SplitFile]]":
+    """Group the frames of a folder into scenes and freeze which scene is in which split."""
+    from pipe_seg.components import split_gen, statistics_gen
+
+    statistics = statistics_gen.run(root, group_by=group_by, pattern=pattern, frozen=False, report=report)
+    roots = {dataset.name: dataset.layout.root for dataset in statistics_gen.discover(root)}
+    files = split_gen.run(
+        statistics, roots, fractions=fractions, seed=seed, group_by=group_by, legacy=legacy, replace=replace
+    )
+    return statistics, files
+
+
+def preview(
+    settings: Config, source: str, *, manual_dir: Path | None, per_class: int, out: Path, say: Say
+) -> list[str]:
+    """Write a contact sheet of a built dataset (``pbs``, ``ps``) or of a folder; give the frames' names."""
+    from pipe_seg.components import preview as component
+    from pipe_seg.components import statistics_gen
+    from pipe_seg.data import examples as data
+
+    if source in FOLDERS:
+        frames = list(data.frames(examples(settings, source, manual_dir, say).path, "train"))
+    else:
+        (dataset, *others) = statistics_gen.discover(Path(source))
+        layout = others[-1].layout if others else dataset.layout
+        frames = [waiting.read() for waiting in layout.frames("train")]
+    return component.run(settings.transform, frames=frames, per_class=per_class, seed=settings.seed, out=out)
 
 
 def contours(settings: Config, name: str, dataset: Dataset, manual_dir: Path | None, say: Say) -> Dataset:

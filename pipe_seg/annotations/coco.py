@@ -194,7 +194,10 @@ def _check_ids(path: Path, coco: Coco) -> None:
             if item.id is not None and item.id in seen:
                 problems.append(Problem(path, "id twice", got=item.id, pointer=f"/{name}/{index}/id"))
             seen.add(item.id)
-    known: dict[str, set[Any]] = {"image_id": {image.id for image in coco.images}, "category_id": {c.id for c in coco.categories}}
+    known: dict[str, set[Any]] = {
+        "image_id": {image.id for image in coco.images},
+        "category_id": {c.id for c in coco.categories},
+    }
     for index, item in enumerate(coco.annotations):
         for key, ids in known.items():
             if getattr(item, key) not in ids:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -50,6 +51,10 @@ class FrameFile:
         Raises:
             InputDataError: everything that is wrong with it.
         """
+        return self.load()[0]
+
+    def load(self) -> tuple[Frame, Annotation]:
+        """Give the frame and what was drawn on it, as ``read`` does."""
         data = documents.read_bytes(self.image, images.MAX_BYTES)
         try:
             found = images.check(data)
@@ -61,7 +66,7 @@ class FrameFile:
         annotation = self.annotation(size)
         drawn = annotation if self.mask_source == "box" else replace(annotation, boxes=())
         mask = raster.rasterise(drawn, *size)
-        return Frame(
+        frame = Frame(
             image=data,
             segmentation_mask=mask,
             boxes=annotation.boxes,
@@ -71,6 +76,7 @@ class FrameFile:
             mask_source=self.mask_source,
             agreement=None if self.mask_source == "box" else raster.agreement(annotation, mask),
         )
+        return frame, annotation
 
     def annotation(self, size: Size) -> Annotation:
         """Give all that is drawn on the frame of ``size``.
@@ -96,16 +102,19 @@ class FrameFile:
 class Layout:
     """One data set on disk: ``PipeBoxSegmentation`` or ``PipeSegmentation``.
 
-    ``mask_source`` says what its masks are: filled boxes or hand-drawn contours.
+    ``mask_source`` says what its masks are: filled boxes or hand-drawn contours; without ``frozen`` a split
+    file is not looked at.
     """
 
     root: Path
     mask_source: MaskSource
+    images_folder: str = "images"
+    frozen: bool = True
 
     @cached_property
     def split_file(self) -> SplitFile | None:
         """The frozen split, or None where the folders are the split."""
-        return splits.read(self.root)
+        return splits.read(self.root) if self.frozen else None
 
     @property
     def legacy(self) -> bool:
@@ -124,9 +133,10 @@ class Layout:
         """
         found = self._paths(split)
         if not found:
-            where = self._folder("images", split) or self.root / "images" / SPLIT_FOLDERS[split][0]
+            where = self._folder(self.images_folder, split) or self.root / self.images_folder / SPLIT_FOLDERS[split][0]
             raise InputDataError(Problem(where, "no frames here", expected="images, as datasets/README.md shows"))
-        return _distinct(found)
+        check_names(found)
+        return sorted(found, key=lambda path: path.name)
 
     def paths(self, *names_of_splits: str) -> list[Path]:
         """Give the frames of some splits; a split that is not there has none."""
@@ -134,12 +144,20 @@ class Layout:
 
     def all_images(self) -> list[Path]:
         """Give every frame below ``images/``, sorted by path."""
-        return _files(self.root / "images", self.root)
+        return _files(self.root / self.images_folder, self.root)
 
     def group(self, path: Path) -> str:
         """Give the scene of a frame: as frozen, else by its name."""
         entry = self._entry(path)
         return entry.group if entry else group_of(path.stem)
+
+    def split_of(self, path: Path) -> str | None:
+        """Give the split of a frame: as frozen, else the folder it lies in."""
+        if self.split_file:
+            entry = self._entry(path)
+            return entry.split if entry else None
+        parts = path.relative_to(self.root / self.images_folder).parts[:-1]
+        return next((split for split, known in SPLIT_FOLDERS.items() if parts and parts[0] in known), None)
 
     def groups(self, split: str) -> set[str]:
         """Give the scenes of a split, by what is frozen and by name; a split that is not there has none."""
@@ -165,7 +183,7 @@ class Layout:
 
     def frame(self, path: Path) -> FrameFile:
         """Give one frame with its label files."""
-        place = path.relative_to(self.root / "images").parent
+        place = path.relative_to(self.root / self.images_folder).parent
         entry = self._entry(path)
         label = self.root / "labels" / place / f"{path.stem}.txt"
         return FrameFile(
@@ -185,7 +203,7 @@ class Layout:
         Raises:
             InputDataError: there are two.
         """
-        folder = self.root / "masks" / path.relative_to(self.root / "images").parent
+        folder = self.root / "masks" / path.relative_to(self.root / self.images_folder).parent
         found = [folder / f"{path.stem}{end}" for end in ("_mask.png", ".png", ".PNG")]
         found = [mask for mask in found if mask.is_file()]
         if len(found) > 1:
@@ -215,7 +233,7 @@ class Layout:
     def _paths(self, split: str) -> list[Path]:
         if self.split_file:
             return [self.root / name for name, entry in sorted(self.split_file.frames.items()) if entry.split == split]
-        folder = self._folder("images", split)
+        folder = self._folder(self.images_folder, split)
         return _files(folder, self.root) if folder else []
 
     def _entry(self, path: Path) -> Entry | None:
@@ -275,23 +293,23 @@ def _files(folder: Path, root: Path) -> list[Path]:
     return found
 
 
-def _distinct(paths: list[Path]) -> list[Path]:
-    """Give the paths, ordered by name.
+def check_names(paths: Iterable[Path]) -> None:
+    """Make sure that every frame of a split has a name of its own that can be printed.
 
     Raises:
-        InputDataError: two frames whose names differ in nothing, in case only or in the suffix only.
+        InputDataError: names that differ in nothing, in case only, in the suffix only, or in how accents are
+            written.
     """
     seen: dict[str, Path] = {}
     problems = []
     for path in paths:
-        other = seen.setdefault(path.stem.casefold(), path)
+        other = seen.setdefault(unicodedata.normalize("NFC", path.stem).casefold(), path)
         if other != path:
             problems.append(Problem(path, "two frames of one name", got=str(other), expected="names of their own"))
         if not path.name.isprintable():
             problems.append(Problem(path, "name that cannot be printed", expected="letters, digits, . _ -"))
     if problems:
         raise InputDataError(*problems)
-    return sorted(paths, key=lambda path: path.name)
 
 
 def _copies(paths: list[Path], others: Iterable[Path]) -> set[Path]:

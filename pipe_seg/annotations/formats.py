@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from pipe_seg.annotations import coco, cvat, labelme, labelstudio, masks, raster, roboflow, via, voc, yolo
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.shapes import Size
@@ -33,7 +35,8 @@ def write(form: str, frames: Iterable[Written], out: Path) -> list[str]:
     COCO and CVAT are one file, LabelMe and YOLO one a frame. What the format cannot hold is told, a sentence
     for each frame and reason.
     """
-    frames = [(name, size, _traced(size, drawn)) for name, size, drawn in frames]
+    lost: list[str] = []
+    frames = [(name, size, _traced(name, size, drawn, lost)) for name, size, drawn in frames]
     if form == "coco":
         content = coco.written(frames, {"description": "pipe-seg"})
         (out / "instances.json").write_text(json.dumps(content) + "\n", "utf-8")
@@ -44,20 +47,25 @@ def write(form: str, frames: Iterable[Written], out: Path) -> list[str]:
             text = json.dumps(labelme.written(Path(name).name, size, drawn), indent=2)
             (out / Path(name).with_suffix(".json")).write_text(text + "\n", "utf-8")
     if form == "yolo":
-        return _write_yolo(frames, out)
-    return []
+        _write_yolo(frames, out, lost)
+    return lost
 
 
-def _traced(size: Size, drawn: Annotation) -> Annotation:
-    """Give a picture of the whole frame as regions, of the one class its shapes have, else of the first."""
-    if drawn.mask is None or drawn.polygons or drawn.regions:
-        return Annotation(drawn.boxes, drawn.polygons, drawn.regions)
-    label = drawn.boxes[0].label if drawn.boxes else 0
+def _traced(name: str, size: Size, drawn: Annotation, lost: list[str]) -> Annotation:
+    """Give a mask's pixels as polygons of the class its frame has, unless the shapes say the same already."""
+    shapes = Annotation(drawn.boxes, drawn.polygons, drawn.regions)
+    if drawn.mask is None or (shapes.is_contour and np.array_equal(raster.rasterise(shapes, *size), drawn.mask)):
+        return shapes
+    if len(drawn.labels) > 1 and shapes.is_contour:
+        lost.append(f"{name}: mask and contours differ and show several classes: the contours are written")
+        return shapes
+    if len(drawn.labels) != 1 and drawn.mask.any():
+        lost.append(f"{name}: the mask has no class of its own: written as {CLASS_NAMES[0]}")
+    label = drawn.labels[0] if len(drawn.labels) == 1 else 0
     return Annotation(drawn.boxes, raster.trace(drawn.mask, label))
 
 
-def _write_yolo(frames: Iterable[Written], out: Path) -> list[str]:
-    lost = []
+def _write_yolo(frames: Iterable[Written], out: Path, lost: list[str]) -> None:
     (out / "classes.txt").write_text("\n".join(CLASS_NAMES) + "\n", "utf-8")
     for name, size, drawn in frames:
         whole = [shape for region in drawn.regions for shape in raster.trace(raster.pixels(region), region.label)]
@@ -68,4 +76,3 @@ def _write_yolo(frames: Iterable[Written], out: Path) -> list[str]:
         shapes: list[Box | Polygon] = [*drawn.boxes, *polygons]
         text = "".join(f"{yolo.line(shape, size)}\n" for shape in shapes)
         (out / Path(name).with_suffix(".txt")).write_text(text, "utf-8")
-    return lost

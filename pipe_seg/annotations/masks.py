@@ -57,6 +57,11 @@ def read_source(source: Source, classes: Classes, threshold: int | None = None) 
         )
 
 
+def level(path: Path) -> int:
+    """Give the value that a defect has in a mask that can be used: 1 or 255, 0 where there is none."""
+    return _binary(path, _pixels(path), None)[1]
+
+
 def other_size(path: Path, shape: tuple[int, ...], size: tuple[int, int], frame: str) -> Problem:
     """Give the problem of a mask that is not as large as its frame."""
     what = "mask of another size than its frame"

@@ -11,6 +11,8 @@ import numpy as np
 
 from pipe_seg.schema import Agreement, Annotation, Box, Polygon, Region
 
+GRID = 1024
+
 
 def rasterise(annotation: Annotation, height: int, width: int) -> np.ndarray:
     """Give the mask of all shapes together: (height, width) uint8 {0, 1}.
@@ -31,10 +33,13 @@ def rasterise(annotation: Annotation, height: int, width: int) -> np.ndarray:
 
 
 def fill(rings: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Give (height, width) uint8: 1 where a pixel's centre has an odd number of ring crossings to its left."""
+    """Give (height, width) uint8: 1 where a pixel's centre has an odd number of ring crossings to its left.
+
+    Points count to 1/1024 px, so that what a format rounds in the ninth digit moves no pixel.
+    """
     flips = np.zeros((height, width + 1), np.uint8)
     for ring in rings:
-        _cross(flips, np.asarray(ring, np.float64), height, width)
+        _cross(flips, np.round(np.asarray(ring, np.float64) * GRID) / GRID, height, width)
     return np.bitwise_xor.accumulate(flips, axis=1)[:, :width]
 
 

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from pipe_seg import images
-from pipe_seg.annotations import names
+from pipe_seg import artifacts, images
+from pipe_seg.annotations import names, splits
 from pipe_seg.annotations.shapes import ShapeError, Size
 from pipe_seg.errors import InputDataError, Problem, RefusedError
 from pipe_seg.schema import Annotation
@@ -58,7 +58,8 @@ class Source:
         """Give the label files with one of ``suffixes``, sorted by path."""
         if self.path.is_file():
             return [self.path]
-        return [path for path in self._listed(self.root) if path.suffix.lower() in suffixes]
+        own = (artifacts.RECORD, splits.NAME)
+        return [path for path in self._listed(self.root) if path.suffix.lower() in suffixes and path.name not in own]
 
     def frame(self, name: object, problem: Problem) -> Path:
         """Give the frame that a label file calls ``name``; ``problem`` says where.

@@ -147,4 +147,4 @@ def line(shape: Box | Polygon, size: Size) -> str:
         numbers = [*centre, shape.x_max - shape.x_min, shape.y_max - shape.y_min]
     else:
         numbers = (shape.points / [size[1], size[0]]).reshape(-1).tolist()
-    return " ".join([str(shape.label), *(f"{number:.9g}" for number in numbers)])
+    return " ".join([str(shape.label), *(f"{number:.10g}" for number in numbers)])

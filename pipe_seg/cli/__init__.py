@@ -14,7 +14,7 @@ from pipe_seg.errors import MachineError, PipeSegError
 VERBS = {
     "doctor": ("pipe_seg.cli.doctor", "doctor", "Say what this machine can do, and what is missing."),
     "config": ("pipe_seg.cli.config", "config", "Show, write and check the configuration."),
-    "data": ("pipe_seg.cli.data", "data", "Build the datasets."),
+    "data": ("pipe_seg.cli.data", "data", "Import, check, split, build and look at the data."),
     "train": ("pipe_seg.cli.train", "train", "Train a UNet on PBS or PS, then score and export it."),
     "experiment": ("pipe_seg.cli.experiment", "experiment", "The guided run: name, settings, PBS, PS, save?"),
     "evaluate": ("pipe_seg.cli.evaluate", "evaluate", "Score an exported model on labelled frames."),

@@ -146,7 +146,8 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         self.tolerance.judge(left_out, sum(self.totals.values()))
         empty = [split for split, tally in self.tallies.items() if len(tally.left_out) == self.totals[split]]
         if empty:
-            raise InputDataError(f"{empty[0]}: not one frame can be used", *sum(left_out.values(), []))
+            told = [problem for problems in left_out.values() for problem in problems]
+            raise InputDataError(f"{empty[0]}: not one frame can be used", *told)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         if self.builder_config.name == "synthetic":
@@ -252,6 +253,21 @@ def load(dataset_dir: Path, split: str) -> Any:
     except (OSError, ValueError, KeyError) as error:
         cure = "a dataset built by `python cli.py data build`"
         raise MachineError(Problem(dataset_dir, f"cannot be read: {error}", expected=cure)) from error
+
+
+def frames(dataset_dir: Path, split: str) -> Iterator[Frame]:
+    """Give the frames of a built split, in their fixed order."""
+    for example in load(dataset_dir, split).as_numpy_iterator():
+        corners = zip(example["boxes"]["bbox"].tolist(), example["boxes"]["label"].tolist(), strict=True)
+        yield Frame(
+            image=example["image"],
+            segmentation_mask=example["segmentation_mask"][..., 0],
+            boxes=tuple(Box(x_min, y_min, x_max, y_max, label) for (y_min, x_min, y_max, x_max), label in corners),
+            labels=tuple(example["labels"].tolist()),
+            file_name=example["file_name"].decode(),
+            group_id=example["group_id"].decode(),
+            mask_source=MASK_SOURCES[example["mask_source"]],
+        )
 
 
 def count(dataset_dir: Path, split: str) -> int:

@@ -1,0 +1,225 @@
+"""Other people's label files → the layout of ``datasets/``; and back, for a tool to correct them."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipe_seg import artifacts, images
+from pipe_seg.annotations import coco, folders, formats, masks, raster, source, yolo
+from pipe_seg.annotations.classes import Classes
+from pipe_seg.annotations.folders import Layout
+from pipe_seg.annotations.shapes import Size
+from pipe_seg.annotations.source import Drawing, Source
+from pipe_seg.artifacts import Dataset
+from pipe_seg.errors import InputDataError, Problem
+from pipe_seg.schema import FOLDERS, Annotation
+
+SPLIT_FOLDER = {split: names[0] for split, names in folders.SPLIT_FOLDERS.items()}
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to import and how.
+
+    ``dataset``: ``auto`` sends frames with contours to PS and frames with boxes to PBS; ``unlabelled``: what a
+    frame that no label file names is; ``split``: where frames go whose source has no splits.
+    """
+
+    form: str
+    classes: Classes
+    dataset: str = "auto"
+    split: str = "train"
+    unlabelled: str = "error"
+    mask_threshold: int | None = None
+    skip: bool = False
+    most: str = "0"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One frame on its way into the layout."""
+
+    image: Path
+    data: bytes
+    annotation: Annotation
+    size: Size
+    origin: Path
+    dataset: str
+    split: str
+
+
+def run(order: Order, *, path: Path, frames_dir: Path | None, to: Path, report: Report) -> list[Dataset]:
+    """Import a folder, a label file or a ZIP file into ``to``; give the data sets that were written.
+
+    Everything is read before anything is written; each data set appears whole or not at all.
+
+    Raises:
+        InputDataError: everything that cannot be used.
+        RefusedError: what points outside, or is made to harm.
+        ConflictError: there is a data set at ``to`` already.
+    """
+    with source.opened(path, frames_dir) as found:
+        drawings = _drawings(found, order)
+        taken = _taken(found, order, drawings, report)
+        targets = {name: _target(to, name) for name in dict.fromkeys(item.dataset for item in taken)}
+        written = []
+        for name, target in targets.items():
+            with artifacts.writing(target, component="importer", details=_details(order, path, found)) as folder:
+                _write(folder, [item for item in taken if item.dataset == name], name)
+            written.append(Dataset(target))
+        return written
+
+
+def _drawings(found: Source, order: Order) -> list[Drawing]:
+    """Read all label files; frames that none of them names are dealt with as ordered."""
+    if order.form == "masks":
+        drawings = list(masks.read_source(found, order.classes, order.mask_threshold))
+    else:
+        drawings = list(formats.READERS[order.form](found, order.classes))
+    twice = [frame for frame, n in Counter(drawing.frame for drawing in drawings).items() if n > 1]
+    found.problems += [Problem(frame, "labelled twice", expected="one label a frame") for frame in twice]
+    named = {drawing.frame for drawing in drawings}
+    told = {Path(problem.path).stem for problem in found.problems if isinstance(problem, Problem)}
+    rest = [frame for frame in found.frames if frame not in named and frame.stem not in told]
+    if order.unlabelled == "error" and not any(isinstance(p, Problem) and p.pointer for p in found.problems):
+        cure = "its label, or --unlabelled background|skip"
+        found.problems += [Problem(frame, "frame without a label", expected=cure) for frame in rest]
+    if order.unlabelled == "background":
+        drawings += [Drawing(frame, Annotation(), frame, found.split(frame)) for frame in rest]
+    if not drawings and not found.problems:
+        wanted = f"frames and labels as {order.form} keeps them"
+        found.problems.append(Problem(found.path, "nothing to import", expected=wanted))
+    return drawings
+
+
+def _taken(found: Source, order: Order, drawings: Sequence[Drawing], report: Report) -> list[Taken]:
+    """Check every frame to the last byte and say where it goes.
+
+    Raises:
+        InputDataError: all that is wrong, unless it may be left out.
+    """
+    contours = any(drawing.annotation.is_contour for drawing in drawings)
+    taken = []
+    for done, drawing in enumerate(drawings, 1):
+        with found.noting(drawing.frame):
+            taken.append(_take(drawing, order, contours=contours))
+        report(done, len(drawings))
+    for split in folders.SPLIT_FOLDERS:
+        with found.noting(found.path):
+            folders.check_names([item.image for item in taken if item.split == split])
+    allowed = float(order.most[:-1]) / 100 * len(found.frames) if order.most.endswith("%") else float(order.most)
+    if found.problems and (not order.skip or not taken or len(found.problems) > allowed):
+        raise InputDataError(*found.problems)
+    return taken
+
+
+def _take(drawing: Drawing, order: Order, *, contours: bool) -> Taken:
+    try:
+        data = drawing.frame.read_bytes()
+        header = images.check(data)
+    except OSError as error:
+        raise InputDataError(Problem(drawing.frame, f"cannot be read: {error.strerror}")) from error
+    except ValueError as error:
+        raise InputDataError(Problem(drawing.frame, str(error), expected="a whole image; copy it again")) from error
+    drawn = drawing.annotation
+    has_boxes = bool(drawn.boxes) or any(shape.coarse for shape in drawn.polygons)
+    automatic = "ps" if drawn.is_contour or (contours and not has_boxes) else "pbs"
+    dataset = automatic if order.dataset == "auto" else order.dataset
+    if dataset == "ps" and has_boxes and not drawn.is_contour:
+        raise InputDataError(Problem(drawing.frame, "boxes only, no contour", expected="--dataset auto or pbs"))
+    return Taken(
+        drawing.frame,
+        data,
+        drawn,
+        (header.height, header.width),
+        drawing.origin,
+        dataset,
+        drawing.split or order.split,
+    )
+
+
+def _target(to: Path, name: str) -> Path:
+    return to if to.name == FOLDERS[name] else to / FOLDERS[name]
+
+
+def _details(order: Order, path: Path, found: Source) -> dict[str, Any]:
+    """Give the provenance that is kept with the data set."""
+    digest = artifacts.digest_file(path) if path.is_file() else None
+    return {
+        "format": order.form,
+        "source": str(path.absolute()),
+        "source_sha256": digest,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "classes_renamed": dict(order.classes.renamed),
+        "left_out": [str(problem) for problem in found.problems],
+    }
+
+
+def _write(folder: Path, taken: Sequence[Taken], name: str) -> None:
+    mask_source = "contour" if name == "ps" else "box"
+    for split, place in SPLIT_FOLDER.items():
+        frames = sorted((item for item in taken if item.split == split), key=lambda item: item.image.name)
+        if frames:
+            for item in frames:
+                _write_frame(folder, item, place, contour=name == "ps")
+            listed = [(item.image.name, item.size, replace(item.annotation, mask=None)) for item in frames]
+            info = {"description": "imported by pipe-seg", "mask_source": mask_source}
+            content = coco.written(listed, info)
+            for image, item in zip(content["images"], frames, strict=True):
+                image |= {"mask_source": mask_source, "origin": item.origin.name}
+            _put(folder / "annotations" / f"instances_{place}.json", (json.dumps(content) + "\n").encode())
+
+
+def _write_frame(folder: Path, item: Taken, place: str, *, contour: bool) -> None:
+    stem = item.image.stem
+    _put(folder / "images" / place / item.image.name, item.data)
+    coarse = any(shape.coarse for shape in item.annotation.polygons)
+    boxes = item.annotation.boxes
+    if contour or coarse:
+        drawn = replace(item.annotation, boxes=()) if contour else item.annotation
+        mask = raster.rasterise(drawn, *item.size)
+        _put(folder / "masks" / place / f"{stem}_mask.png", images.encode(mask * 255, ".png"))
+    if boxes or not contour:
+        text = "".join(f"{yolo.line(box, item.size)}\n" for box in boxes)
+        _put(folder / "labels" / place / f"{stem}.txt", text.encode())
+
+
+def _put(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def export(form: str, *, layout: Layout, out: Path) -> list[str]:
+    """Write a data set's labels for a tool, frames beside them; give what the format could not keep.
+
+    Raises:
+        InputDataError: every frame that cannot be used.
+        ConflictError: there is something at ``out``.
+    """
+    problems: list[Problem | str] = []
+    found: list[tuple[Path, Size, Annotation]] = []
+    for path in layout.all_images():
+        try:
+            frame, drawn = layout.frame(path).load()
+            found.append((path, (frame.segmentation_mask.shape[0], frame.segmentation_mask.shape[1]), drawn))
+        except InputDataError as error:
+            problems += error.problems
+    if problems:
+        raise InputDataError(*problems)
+    folders.check_names(path for path, _, _ in found)
+    with artifacts.writing(out, component="export_labels", details={"format": form}) as folder:
+        lost = formats.write(form, [(path.name, size, drawn) for path, size, drawn in found], folder)
+        _copy(folder, (path for path, _, _ in found))
+    return lost
+
+
+def _copy(folder: Path, paths: Iterable[Path]) -> None:
+    for path in paths:
+        shutil.copyfile(path, folder / path.name)

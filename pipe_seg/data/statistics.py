@@ -1,0 +1,103 @@
+"""What was found in a folder of frames: each frame, the links between frames, the scenes they make."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipe_seg.data.likeness import Look
+from pipe_seg.data.tally import Tally
+from pipe_seg.errors import Problem
+from pipe_seg.schema import CLASS_NAMES
+
+
+@dataclass(frozen=True)
+class Found:
+    """One frame as it was found.
+
+    ``problems``: why it cannot be used; ``oddities``: what a person should know; ``look``: None if not decoded.
+    """
+
+    dataset: str
+    path: Path
+    split: str
+    sha256: str
+    size: tuple[int, int]
+    labels: tuple[int, ...]
+    tally: Tally
+    problems: tuple[Problem | str, ...]
+    oddities: tuple[str, ...]
+    refused: bool
+    mask_level: int
+    look: Look | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Link:
+    """Two frames that belong together, by index: ``why`` is name, video, regex, bytes or look."""
+
+    first: int
+    second: int
+    why: str
+    likeness: float = 1.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """All frames of a folder, the links between them, and the scene of each: the stem of its first frame."""
+
+    root: Path
+    datasets: tuple[str, ...]
+    frames: tuple[Found, ...]
+    links: tuple[Link, ...]
+    groups: tuple[str, ...]
+    orphans: tuple[Problem, ...]
+
+    def crossing(self) -> list[Link]:
+        """Give the links between a frame that trains and one that is held out, the same pair once."""
+        seen: dict[tuple[int, int], Link] = {}
+        for link in self.links:
+            if self._apart(self.frames[link.first], self.frames[link.second]):
+                seen.setdefault((link.first, link.second), link)
+        return list(seen.values())
+
+    def copies(self) -> int:
+        """Give how many files hold the same bytes as one before them."""
+        counts = Counter(frame.sha256 for frame in self.frames if frame.size != (0, 0))
+        return sum(n - 1 for n in counts.values())
+
+    def _apart(self, one: Found, other: Found) -> bool:
+        sides = {one.split == "train", other.split == "train"}
+        if one.dataset == other.dataset:
+            return len(sides) == 2 or one.split != other.split
+        # Boxes may show a scene whose contours train; nothing may train on a scene whose contours are held out.
+        boxes, contours = sorted((one, other), key=lambda frame: frame.dataset)
+        return boxes.split == "train" and contours.split != "train"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the figures as plain values."""
+        return {
+            "root": str(self.root),
+            "frames": len(self.frames),
+            "scenes": len(set(self.groups)),
+            "largest_scene": max(Counter(self.groups).values(), default=0),
+            "links": dict(sorted(Counter(link.why for link in self.links).items())),
+            "copies": self.copies(),
+            "crossing": dict(sorted(Counter(link.why for link in self.crossing()).items())),
+            "datasets": {name: self._figures(name) for name in self.datasets},
+        }
+
+    def _figures(self, name: str) -> dict[str, Any]:
+        frames = [frame for frame in self.frames if frame.dataset == name]
+        tally = Tally.sum(frame.tally for frame in frames)
+        usable = max(tally.counts["frames"], 1)
+        return {
+            "frames": dict(Counter(frame.split for frame in frames)),
+            "unusable": sum(bool(frame.problems) for frame in frames),
+            "sizes": {f"{w}x{h}": n for (h, w), n in Counter(frame.size for frame in frames).most_common(8)},
+            "without_defect": tally.counts["without_defect"],
+            "defect_area": round(tally.counts["defect_area_ppm"] / usable / 1_000_000, 4),
+            "frames_of_class": {label: tally.counts[f"frames_of.{label}"] for label in CLASS_NAMES},
+            "boxes_of_class": {label: tally.counts[f"boxes_of.{label}"] for label in CLASS_NAMES},
+            "box_against_contour": tally.noise(),
+        }
