@@ -4,98 +4,23 @@ import hashlib
 import logging
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
 from pipe_seg import images
-from pipe_seg.annotations import coco, documents, masks, names, raster, splits, via, yolo
-from pipe_seg.annotations.shapes import Size
+from pipe_seg.annotations import coco, names, splits, via
+from pipe_seg.annotations.frame_file import Draw, FrameFile
 from pipe_seg.annotations.splits import Entry, SplitFile
 from pipe_seg.errors import InputDataError, Problem
-from pipe_seg.schema import SPLITS, Annotation, Frame, MaskSource
+from pipe_seg.schema import SPLITS, MaskSource
 
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
 SIBLING = re.compile(r"(\d{4,})_\d{1,2}")
 ROBOFLOW = re.compile(r"(.+?)_(?:jpe?g|png|bmp)\.rf\.[0-9A-Za-z]+")
 
-AGAIN = "`python cli.py data split` run again"
-
-Draw = Callable[[Size], Annotation]
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FrameFile:
-    """One frame that waits to be read, by whichever worker: where its files are and what is known of it."""
-
-    image: Path
-    group_id: str
-    mask_source: MaskSource
-    wanted: str
-    label: Path | None = None
-    mask: Path | None = None
-    draw: Draw | None = None
-    sha256: str | None = None
-
-    @property
-    def key(self) -> str:
-        """The frame's file name, which no other frame of its split has."""
-        return self.image.name
-
-    def read(self) -> Frame:
-        """Give the frame: image checked to the last byte, labels read, mask drawn.
-
-        Raises:
-            InputDataError: everything that is wrong with it.
-        """
-        return self.load()[0]
-
-    def load(self) -> tuple[Frame, Annotation]:
-        """Give the frame and what was drawn on it, as ``read`` does."""
-        data = documents.read_bytes(self.image, images.MAX_BYTES)
-        try:
-            found = images.check(data)
-        except ValueError as error:
-            raise InputDataError(Problem(self.image, str(error), expected="a whole image; copy it again")) from error
-        if self.sha256 and hashlib.sha256(data).hexdigest() != self.sha256:
-            raise InputDataError(Problem(self.image, f"changed since {splits.NAME} was made", expected=AGAIN))
-        size = (found.height, found.width)
-        annotation = self.annotation(size)
-        drawn = annotation if self.mask_source == "box" else replace(annotation, boxes=())
-        mask = raster.rasterise(drawn, *size)
-        frame = Frame(
-            image=data,
-            segmentation_mask=mask,
-            boxes=annotation.boxes,
-            labels=annotation.labels,
-            file_name=self.image.name,
-            group_id=self.group_id,
-            mask_source=self.mask_source,
-            agreement=None if self.mask_source == "box" else raster.agreement(annotation, mask),
-        )
-        return frame, annotation
-
-    def annotation(self, size: Size) -> Annotation:
-        """Give all that is drawn on the frame of ``size``.
-
-        Raises:
-            InputDataError: no label, or one that cannot be used.
-        """
-        found = self.draw(size) if self.draw else None
-        labelled = yolo.read(self.label, size) if self.label else None
-        if self.mask:
-            pixels = masks.read(self.mask)
-            if pixels.shape != size:
-                raise InputDataError(masks.other_size(self.mask, pixels.shape, size, self.image.name))
-            found = replace(found or labelled or Annotation(), mask=pixels)
-        if found is None and labelled and (self.mask_source == "box" or labelled.polygons):
-            found = labelled
-        if found is None:
-            raise InputDataError(Problem(self.image, "frame without a label", expected=self.wanted))
-        return replace(found, boxes=labelled.boxes) if labelled else found
 
 
 @dataclass(frozen=True)
@@ -244,7 +169,9 @@ class Layout:
         if self.split_file:
             unknown = [path for path in self.all_images() if not self._entry(path)]
             if unknown:
-                raise InputDataError(*(Problem(path, f"not in {splits.NAME}", expected=AGAIN) for path in unknown))
+                raise InputDataError(
+                    *(Problem(path, f"not in {splits.NAME}", expected=splits.AGAIN) for path in unknown)
+                )
 
     def _folder(self, kind: str, split: str) -> Path | None:
         folders = (self.root / kind / name for name in SPLIT_FOLDERS[split])
@@ -260,7 +187,7 @@ def check_apart(train: Iterable[FrameFile], held_out: set[str]) -> None:
     leaks = [frame for frame in train if frame.group_id in held_out]
     if leaks:
         what = "a held-out scene in training"
-        raise InputDataError(*(Problem(leak.image, what, got=leak.group_id, expected=AGAIN) for leak in leaks))
+        raise InputDataError(*(Problem(leak.image, what, got=leak.group_id, expected=splits.AGAIN) for leak in leaks))
 
 
 def check_made_together(boxes: Layout, contours: Layout) -> None:

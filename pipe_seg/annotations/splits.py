@@ -10,7 +10,7 @@ from pipe_seg.annotations import documents, names
 from pipe_seg.errors import InputDataError, Problem
 
 NAME = "splits.json"
-MAX_BYTES = 2_000_000_000
+AGAIN = "`python cli.py data split` run again"
 
 Split = Literal["train", "validation", "test"]
 

@@ -16,7 +16,8 @@ import shapely
 
 from pipe_seg import images
 from pipe_seg.annotations import documents, folders, masks, raster
-from pipe_seg.annotations.folders import FrameFile, Layout
+from pipe_seg.annotations.folders import Layout
+from pipe_seg.annotations.frame_file import FrameFile
 from pipe_seg.data import grouping, likeness
 from pipe_seg.data.likeness import Look
 from pipe_seg.data.statistics import Found, Link, Statistics

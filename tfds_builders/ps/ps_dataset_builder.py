@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipe_seg.annotations.folders import FrameFile, Layout, check_apart
+from pipe_seg.annotations.folders import Layout, check_apart
+from pipe_seg.annotations.frame_file import FrameFile
 from pipe_seg.data import synthetic
 from pipe_seg.data.examples import FrameBuilder
 from pipe_seg.schema import FOLDERS, Frame

@@ -1,0 +1,16 @@
+"""``data import|export|check|split|build|preview``: frames and labels, before anything trains."""
+
+import click
+
+from pipe_seg.cli.data.build import build, preview
+from pipe_seg.cli.data.check import check, split
+from pipe_seg.cli.data.transfer import export, import_
+
+
+@click.group()
+def data() -> None:
+    """Import, check, split, build and look at the data."""
+
+
+for command in (import_, export, check, split, build, preview):
+    data.add_command(command)
