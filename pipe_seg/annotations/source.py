@@ -17,7 +17,7 @@ from pipe_seg.annotations.shapes import ShapeError, Size
 from pipe_seg.errors import InputDataError, Problem, RefusedError
 from pipe_seg.schema import Annotation
 
-MAX_MEMBERS = 200_000
+MAX_MEMBERS = 100_000
 MAX_UNPACKED_BYTES = 20_000_000_000
 MAX_RATIO = 100
 SPLIT_WORDS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}

@@ -86,7 +86,7 @@ def _drawings(found: Source, order: Order) -> list[Drawing]:
     twice = [frame for frame, n in Counter(drawing.frame for drawing in drawings).items() if n > 1]
     found.problems += [Problem(frame, "labelled twice", expected="one label a frame") for frame in twice]
     named = {drawing.frame for drawing in drawings}
-    told = {Path(problem.path).stem for problem in found.problems if isinstance(problem, Problem)}
+    told = {Path(problem.path).stem.removesuffix("_mask") for problem in found.problems if isinstance(problem, Problem)}
     rest = [frame for frame in found.frames if frame not in named and frame.stem not in told]
     if order.unlabelled == "error" and not any(isinstance(p, Problem) and p.pointer for p in found.problems):
         cure = "its label, or --unlabelled background|skip"
