@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from pipe_seg.errors import InputDataError, Problem, RefusedError
 
-OUTWARD = re.compile(r"(^|/)\.\.(/|$)|^/|^~|^[A-Za-z]:|^[A-Za-z][A-Za-z0-9+.-]*://|\\|[\x00-\x1f\x7f-\x9f]")
+OUTWARD = re.compile(r"(^|/)\.\.(/|$)|^/|^~|^[A-Za-z][A-Za-z0-9+.-]*:|\\|[\x00-\x1f\x7f-\x9f]")
 
 
 def relative(text: object, problem: Problem) -> PurePosixPath:
@@ -22,7 +22,7 @@ def relative(text: object, problem: Problem) -> PurePosixPath:
     seen = plain.translate({0x2024: ".", 0xFF0E: ".", 0x2025: "..", 0xFF0F: "/", 0x2044: "/", 0x2215: "/"})
     if OUTWARD.search(text) or OUTWARD.search(seen):
         raise RefusedError(_told(problem, "name points outside its folder", text, "a name inside it"))
-    if text != text.strip() or any(0xD800 <= ord(sign) <= 0xDFFF for sign in text):
+    if text != text.strip() or not PurePosixPath(text).name or any(0xD800 <= ord(sign) <= 0xDFFF for sign in text):
         raise InputDataError(_told(problem, "not a file name", text, "the frame's name"))
     return PurePosixPath(text)
 

@@ -1,6 +1,7 @@
 """Scenes: frames that must stay together; and splits that never cut one."""
 
 import hashlib
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -56,14 +57,14 @@ def divide(
         held[group].update({-1: 1, **dict.fromkeys(labels, 1)})
     total = sum(held.values(), Counter())
     wanted = {split: {label: share * n for label, n in total.items()} for split, share in fractions.items()}
-    shares = {group: sum(n / total[label] for label, n in counts.items()) for group, counts in held.items()}
+    shares = {group: math.fsum(n / total[label] for label, n in counts.items()) for group, counts in held.items()}
     order = sorted(held, key=lambda group: (-shares[group], _hash(seed, group)))
     found: dict[str, str] = {}
     for group in order:
         counts = held[group]
 
         def need(split: str, counts: Counter[int] = counts) -> float:
-            return sum(n * wanted[split][label] / total[label] for label, n in counts.items()) / fractions[split]
+            return math.fsum(n * wanted[split][label] / total[label] for label, n in counts.items()) / fractions[split]
 
         chosen = max((split for split in fractions if fractions[split]), key=need)
         found[group] = chosen

@@ -92,7 +92,7 @@ def pairs(looks: Sequence[Look], report: Report = lambda done, total: None) -> l
 
     ``report`` is called with how many candidates were judged, of how many.
     """
-    candidates = sorted(_candidates(looks))
+    candidates = sorted(_candidates(looks)) if len(looks) > 1 else []
     best: dict[tuple[int, int], Pair] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         judged = pool.map(lambda candidate: _judge(looks, candidate), candidates)

@@ -1,0 +1,177 @@
+"""Kill builds and look at what is left. One JSON line a trial.
+
+``python -m tests.faults.build_driver random N SEED FOLDER`` kills at N random moments;
+``python -m tests.faults.build_driver points FOLDER`` kills at every rename, mkdir, unlink and rmdir, by strace.
+
+TensorFlow is imported once; every build is a fork that has run nothing yet.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CALLS = "rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir"
+
+
+def main() -> None:
+    import tensorflow  # noqa: F401
+
+    import tfds_builders.ps.ps_dataset_builder  # noqa: F401
+    from pipe_seg.components import example_gen  # noqa: F401
+
+    kind, *rest = sys.argv[1:]
+    bench = Bench(Path(rest[-1]))
+    if kind == "random":
+        rng = random.Random(int(rest[1]))
+        for _ in range(int(rest[0])):
+            moment = rng.uniform(0, bench.seconds * 1.05)
+            bench.trial(f"after {moment:.3f} s", lambda child, moment=moment: kill_later(child, moment))
+        return
+    for call, times in bench.points().items():
+        for number in range(1, times + 1):
+            place = f"inject={call}:signal=SIGKILL:when={number}"
+            bench.trial(f"{call} {number}", lambda child, place=place: kill_at(child, place))
+
+
+class Bench:
+    """A folder of frames in two versions, the old one built, and what a clean build of each looks like."""
+
+    def __init__(self, root: Path) -> None:
+        from tests.bad_inputs.case import jpeg, mask, png
+
+        self.root, self.source, self.data = root, root / "datasets", root / "tfds"
+        inner = self.source / "PipeSegmentation"
+        for split, names in (("train", "abcdef"), ("val", "xyz")):
+            for name in names:
+                write(inner / "images" / split / f"{name}.jpg", jpeg(ord(name)))
+                write(inner / "masks" / split / f"{name}_mask.png", png(mask()))
+        self.finish()
+        self.old = shape(self.data)
+        shutil.copytree(self.data, root / "old")
+        write(inner / "images" / "train" / "g.jpg", jpeg(103))
+        write(inner / "masks" / "train" / "g_mask.png", png(mask()))
+        started = time.monotonic()
+        self.finish()
+        self.seconds = time.monotonic() - started
+        self.new = shape(self.data)
+        assert self.old != self.new
+
+    def finish(self) -> int:
+        """Build in a process of its own, to the end."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.start(lambda: None), 0)[1])
+
+    def start(self, wait: Callable[[], None]) -> int:
+        child = os.fork()
+        if child:
+            return child
+        try:
+            wait()
+            from pipe_seg.components import example_gen
+            from pipe_seg.config import ExampleGenSection
+
+            section = ExampleGenSection(data_dir=str(self.data))
+            example_gen.run(section, name="ps", manual_dir=self.source, rendered=False)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    def trial(self, name: str, kill: Callable[[Callable[[Callable[[], None]], int]], bool]) -> None:
+        """Start from the old dataset, kill the build of the new one, look, build again, look again."""
+        shutil.rmtree(self.data)
+        shutil.copytree(self.root / "old", self.data)
+        killed = kill(self.start)
+        left = shape(self.data)
+        rerun = self.finish()
+        after = shape(self.data)
+        outcome: dict[str, Any] = {
+            "trial": name,
+            "killed": killed,
+            "left": "old" if left == self.old else "new" if left == self.new else "neither",
+            "rerun": rerun,
+            "after": "new" if after == self.new else "other",
+            "junk": sorted(path.name for path in self.data.iterdir() if path.name != "ps"),
+            "junk_inside": sorted(
+                path.name for path in (self.data / "ps" / "default").iterdir() if path.name != "1.0.0"
+            ),
+        }
+        print(json.dumps(outcome), flush=True)
+
+    def points(self) -> Counter[str]:
+        """Count the calls that a build makes, by name."""
+        shutil.rmtree(self.data)
+        shutil.copytree(self.root / "old", self.data)
+        log = self.root / "strace.log"
+        child, release = held(self.start)
+        tracer = attach(child, ["-e", f"trace={CALLS}", "-o", str(log)])
+        release()
+        os.waitpid(child, 0)
+        tracer.wait()
+        return Counter(re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.MULTILINE))
+
+
+def kill_later(start: Callable[[Callable[[], None]], int], moment: float) -> bool:
+    child = start(lambda: None)
+    time.sleep(moment)
+    os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def kill_at(start: Callable[[Callable[[], None]], int], place: str) -> bool:
+    child, release = held(start)
+    tracer = attach(child, ["-e", f"trace={CALLS}", "-e", place])
+    release()
+    status = os.waitpid(child, 0)[1]
+    tracer.wait()
+    return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
+def held(start: Callable[[Callable[[], None]], int]) -> tuple[int, Callable[[], None]]:
+    """Start a build that waits until it is let go."""
+    reader, writer = os.pipe()
+    child = start(lambda: bool(os.read(reader, 1)) or None)
+    return child, lambda: bool(os.write(writer, b"x")) or None
+
+
+def attach(child: int, options: list[str]) -> subprocess.Popen[bytes]:
+    tracer = subprocess.Popen(["strace", "-f", "-p", str(child), *options], stderr=subprocess.PIPE)
+    assert tracer.stderr
+    while b"attached" not in (line := tracer.stderr.readline()):
+        assert line, "strace could not attach"
+    import threading
+
+    threading.Thread(target=tracer.stderr.read, daemon=True).start()
+    return tracer
+
+
+def shape(data: Path) -> dict[str, Any]:
+    """Give what tells one built dataset from another: its files with their sizes, and the digest of its frames.
+
+    The bytes of records are not compared: TensorFlow orders a record's map as it likes.
+    """
+    built = data / "ps" / "default" / "1.0.0"
+    files = {path.name: path.stat().st_size for path in built.rglob("*") if "tfrecord" in path.name}
+    names = sorted(path.name for path in built.rglob("*"))
+    card = json.loads((built / "data_card.json").read_text())
+    return {"records": files, "names": names, "content": card["content_digest"]}
+
+
+def write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
