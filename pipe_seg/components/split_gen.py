@@ -47,7 +47,7 @@ def run(
         "group_by": group_by,
         "seed": seed,
         "legacy": legacy,
-        "crossing_pairs": len(statistics.crossing()) if legacy else 0,
+        "crossing_pairs": statistics.crossing_pairs() if legacy else 0,
         **{f"fraction_{split}": share for split, share in fractions.items() if not legacy},
     }
     made["id"] = _id(statistics, side, made)

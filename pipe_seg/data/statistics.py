@@ -1,7 +1,8 @@
 """What was found in a folder of frames: each frame, the links between frames, the scenes they make."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ class Found:
     mask_level: int
     look: Look | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def side(self) -> tuple[str, str]:
+        """The data set and its split."""
+        return self.dataset, self.split
+
 
 @dataclass(frozen=True)
 class Link:
@@ -57,22 +63,26 @@ class Statistics:
         """Give the links between a frame that trains and one that is held out, the same pair once."""
         seen: dict[tuple[int, int], Link] = {}
         for link in self.links:
-            if self._apart(self.frames[link.first], self.frames[link.second]):
+            if _apart(self.frames[link.first].side, self.frames[link.second].side):
                 seen.setdefault((link.first, link.second), link)
         return list(seen.values())
+
+    def crossing_pairs(self) -> int:
+        """Count the pairs of frames of one scene of which one trains and the other is held out."""
+        sides: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        for frame, group in zip(self.frames, self.groups, strict=True):
+            sides[group][frame.side] += 1
+        return sum(
+            held[one] * held[other]
+            for held in sides.values()
+            for one, other in combinations(sorted(held), 2)
+            if _apart(one, other)
+        )
 
     def copies(self) -> int:
         """Give how many files hold the same bytes as one before them."""
         counts = Counter(frame.sha256 for frame in self.frames if frame.size != (0, 0))
         return sum(n - 1 for n in counts.values())
-
-    def _apart(self, one: Found, other: Found) -> bool:
-        sides = {one.split == "train", other.split == "train"}
-        if one.dataset == other.dataset:
-            return len(sides) == 2 or one.split != other.split
-        # Boxes may show a scene whose contours train; nothing may train on a scene whose contours are held out.
-        boxes, contours = sorted((one, other), key=lambda frame: frame.dataset)
-        return boxes.split == "train" and contours.split != "train"
 
     def to_json(self) -> dict[str, Any]:
         """Give the figures as plain values."""
@@ -101,3 +111,15 @@ class Statistics:
             "boxes_of_class": {label: tally.counts[f"boxes_of.{label}"] for label in CLASS_NAMES},
             "box_against_contour": tally.noise(),
         }
+
+
+def _apart(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Say whether two sides (data set, split) must share no scene.
+
+    Inside a data set every split stands alone. Boxes may show a scene whose contours train; nothing may train
+    on a scene whose contours are held out.
+    """
+    if one[0] == other[0]:
+        return one[1] != other[1]
+    (_, boxes), (_, contours) = sorted((one, other))
+    return boxes == "train" and contours != "train"

@@ -106,7 +106,7 @@ def split(
         }
         for name, file in files.items()
     }
-    crossing = len(statistics.crossing()) if legacy_split else 0
+    crossing = statistics.crossing_pairs() if legacy_split else 0
     if as_json:
         click.echo(json.dumps({"datasets": figures, "scenes": len(set(statistics.groups)), "crossing": crossing}))
         return

@@ -101,8 +101,6 @@ def _copies(statistics: Statistics) -> Iterator[Anomaly]:
 def _missing_classes(statistics: Statistics) -> Iterator[Anomaly]:
     figures = statistics.to_json()["datasets"]
     for name, figure in figures.items():
-        held = figure["frames_of_class"]
-        if any(held.values()):
-            for label in CLASS_NAMES:
-                if not held[label]:
-                    yield Anomaly("class", "warning", f"{statistics.root}: {name} has no frame of class {label}")
+        missing = [label for label, n in figure["frames_of_class"].items() if not n]
+        if 0 < len(missing) < len(CLASS_NAMES):
+            yield Anomaly("class", "warning", f"{statistics.root}: {name} has no frame of {', '.join(missing)}")
