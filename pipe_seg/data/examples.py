@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +14,17 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipe_seg import images
+from pipe_seg import artifacts, images
+from pipe_seg.data import data_card
+from pipe_seg.data.data_card import Facts
 from pipe_seg.data.tally import Tally
 from pipe_seg.errors import InputDataError, MachineError, Problem
 from pipe_seg.schema import CLASS_NAMES, MASK_SOURCES, Box, Frame
 
 TALLY = "tally-{}.json"
 AHEAD = 64
+
+log = logging.getLogger(__name__)
 
 
 def features() -> tfds.features.FeaturesDict:
@@ -118,6 +124,8 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         self.totals: dict[str, int] = {}
         self.groups: dict[str, list[str]] = {}
         self.progress: Callable[[str, int, int], None] = lambda split, done, total: None
+        self.inputs_sha256: str | None = None
+        self._folder: Path | None = None
         self._on_beam = False
 
     def folder_frames(self, manual_dir: Path) -> Mapping[str, Sequence[Waiting]]:
@@ -140,6 +148,17 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             self.tallies[split] = Tally.from_json(json.loads(path.read_text("utf-8")))
             path.unlink()
         self._judge()
+        name = f"{self.name}/{self.builder_config.name}"
+        card = Facts(name, str(self.version), self._folder, self.tallies, self.groups, self.inputs_sha256)
+        data_card.write(Path(self.data_dir), card)
+
+    def download_and_prepare(self, **options: Any) -> None:
+        """Build as TFDS does, one builder at a time; what a dead one left behind is cleared."""
+        place = Path(self.data_dir).parent
+        with artifacts.locked(place, lambda: log.warning("another build holds %s: waiting", place)):
+            for stale in place.glob(f"incomplete.*_{self.version}"):
+                shutil.rmtree(stale, ignore_errors=True)
+            super().download_and_prepare(**options)
 
     def _judge(self) -> None:
         left_out = {name: told for tally in self.tallies.values() for name, told in tally.left_out.items()}
@@ -153,7 +172,8 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         if self.builder_config.name == "synthetic":
             splits = self.rendered_frames()
         else:
-            splits = self.folder_frames(self._manual_dir(dl_manager))
+            self._folder = self._manual_dir(dl_manager)
+            splits = self.folder_frames(self._folder)
         self.totals = {name: len(frames) for name, frames in splits.items()}
         self.groups = {name: [frame.group_id for frame in frames] for name, frames in splits.items()}
         return {name: self._generate_examples(name, frames) for name, frames in splits.items()}

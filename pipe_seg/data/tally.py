@@ -25,9 +25,10 @@ class Tally:
     @classmethod
     def of(cls, frame: Frame) -> "Tally":
         """Count one frame."""
+        mask = frame.segmentation_mask
         counts = Counter({"frames": 1, "boxes": len(frame.boxes), "without_defect": int(not frame.labels)})
         counts["content"] = _content(frame)
-        counts["defect_area_ppm"] = round(float(frame.segmentation_mask.mean()) * 1_000_000)
+        counts["defect_area_ppm"] = int(np.count_nonzero(mask)) * 1_000_000 // mask.size
         counts.update(f"frames_of.{CLASS_NAMES[label]}" for label in frame.labels)
         counts.update(f"boxes_of.{CLASS_NAMES[box.label]}" for box in frame.boxes)
         if frame.agreement:

@@ -94,3 +94,16 @@ def test_tfds_build_without_a_folder_says_what_goes_where(tmp_path: Path) -> Non
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode != 0
     assert "PipeBoxSegmentation/images/train" in done.stderr
+
+
+def test_tfds_build_writes_the_card_and_clears_what_a_dead_build_left(folder: Path, tmp_path: Path) -> None:
+    stale = tmp_path / "data" / "ps" / "default" / "incomplete.ABCDEF_1.0.0"
+    stale.mkdir(parents=True)
+    (stale / "ps-train.tfrecord-00000-of-00001").write_bytes(b"half")
+    command = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build", "tfds_builders/ps"]
+    command += ["--data_dir", str(tmp_path / "data"), "--manual_dir", str(folder), "--config", "default"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [path.name for path in stale.parent.iterdir()] == ["1.0.0"]
+    card = (stale.parent / "1.0.0" / "DATA_CARD.md").read_text("utf-8")
+    assert "| train | 8 | 4 | 2 |" in card

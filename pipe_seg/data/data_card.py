@@ -1,14 +1,14 @@
 """The data card: what a built dataset holds, where it comes from and what is doubtful about it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
 from pipe_seg import artifacts
-from pipe_seg.data.examples import FrameBuilder
 from pipe_seg.data.tally import Tally
 from pipe_seg.schema import CLASS_NAMES
 
@@ -16,32 +16,44 @@ LICENCE_FILES = ("LICENSE*", "LICENCE*", "license*", "licence*", "COPYING*")
 MAX_LICENCE_CHARACTERS = 20_000
 
 
-def write(built: Path, builder: FrameBuilder, folder: Path, *, rendered: bool, digest: str) -> None:
+@dataclass(frozen=True)
+class Facts:
+    """What a builder knows of the dataset it has just built; ``folder`` is None where frames were rendered."""
+
+    name: str
+    version: str
+    folder: Path | None
+    tallies: Mapping[str, Tally]
+    groups: Mapping[str, Sequence[str]]
+    inputs_sha256: str | None
+
+
+def write(built: Path, facts: Facts) -> None:
     """Write ``data_card.json`` and ``DATA_CARD.md`` into the dataset's folder."""
-    card = describe(builder, folder, rendered=rendered, digest=digest)
+    card = describe(facts)
     artifacts.write_json(built / artifacts.DATA_CARD, card)
     environment = Environment(
-        loader=PackageLoader("pipe_seg.components.example_gen"), autoescape=False, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("pipe_seg.data"), autoescape=False, trim_blocks=True, lstrip_blocks=True
     )
     text = environment.get_template("DATA_CARD.md").render(card=card, classes=CLASS_NAMES)
     (built / "DATA_CARD.md").write_text(text + "\n", "utf-8")
 
 
-def describe(builder: FrameBuilder, folder: Path, *, rendered: bool, digest: str) -> dict[str, Any]:
+def describe(facts: Facts) -> dict[str, Any]:
     """Give the card's content as plain values."""
-    whole = Tally.sum(builder.tallies.values())
+    whole, folder = Tally.sum(facts.tallies.values()), facts.folder
     return {
-        "name": f"{builder.name}/{builder.builder_config.name}",
-        "version": str(builder.version),
-        "rendered": rendered,
-        "source": "rendered by pipe_seg.data.synthetic" if rendered else str(folder.absolute()),
-        "imported": None if rendered else _imported(folder),
-        "licence": "as pipe-seg itself" if rendered else _licence(folder),
-        "splits": {name: _split(tally, builder.groups[name]) for name, tally in builder.tallies.items()},
+        "name": facts.name,
+        "version": facts.version,
+        "rendered": folder is None,
+        "source": str(folder.absolute()) if folder else "rendered by pipe_seg.data.synthetic",
+        "imported": _imported(folder) if folder else None,
+        "licence": _licence(folder) if folder else "as pipe-seg itself",
+        "splits": {name: _split(tally, facts.groups[name]) for name, tally in facts.tallies.items()},
         "box_against_contour": whole.noise(),
         "left_out": dict(sorted(whole.left_out.items())),
-        "inputs_sha256": digest,
-        "content_digest": {name: tally.content for name, tally in builder.tallies.items()},
+        "inputs_sha256": facts.inputs_sha256,
+        "content_digest": {name: tally.content for name, tally in facts.tallies.items()},
     }
 
 

@@ -19,12 +19,11 @@ import tensorflow_datasets as tfds
 
 from pipe_seg import artifacts, progress
 from pipe_seg.artifacts import Dataset
-from pipe_seg.components.example_gen import data_card
 from pipe_seg.config import ExampleGenSection
 from pipe_seg.data.examples import Tolerance
 from pipe_seg.errors import ConfigError, InputDataError, MachineError, Problem
 
-PACKAGE = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +85,7 @@ def _build(
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()), progress.bar("building") as report:
         builder = cls(config=config, data_dir=scratch)
+        builder.inputs_sha256 = digest
         builder.tolerance = _tolerance(section)
         builder.progress = lambda split, done, total: report(done, total)
         download = tfds.download.DownloadConfig(
@@ -93,7 +93,6 @@ def _build(
         )
         builder.download_and_prepare(download_config=download)
     built = Path(builder.data_dir)
-    data_card.write(built, builder, manual_dir / cls.FOLDER, rendered=config == "synthetic", digest=digest)
     artifacts.write_json(built / artifacts.INPUTS, {"digest": digest})
     artifacts.sync_tree(built)
     artifacts.put(built, target)
