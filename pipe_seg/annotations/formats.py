@@ -26,7 +26,6 @@ READERS: dict[str, Reader] = {
     "roboflow": roboflow.read_source,
     "masks": masks.read_source,
 }
-WRITERS = ("coco", "labelme", "cvat", "yolo")
 
 
 def write(form: str, frames: Iterable[Written], out: Path) -> list[str]:

@@ -18,7 +18,6 @@ from pipe_seg.schema import Annotation, Box, Polygon
 
 COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
 CLASS_KEYS = ("class", "label", "name", "type", "category", "defect")
-MAX_ROWS = 1_000_000
 
 csv.field_size_limit(documents.MAX_BYTES)
 

@@ -26,7 +26,6 @@ from pipe_seg.errors import InputDataError, PipeSegError, Problem, RefusedError
 from pipe_seg.schema import CLASS_NAMES, FOLDERS, SPLITS, Annotation, Frame, MaskSource
 
 CONSTANT_SPREAD = 3.0
-RULES = ("auto", "name", "video", "regex", "hash")
 
 Report = Callable[[int, int], None]
 

@@ -21,7 +21,6 @@ import numpy as np
 from pipe_seg import images
 
 SHORT_SIDE_PX = 240
-PICTURE_PX = 120
 FEATURES = 150
 WORDS = 2048
 NEAREST_WORDS = 3
@@ -35,7 +34,6 @@ MIN_OVERLAP = 0.15
 ROWS = (0.25, 0.80)
 COLUMNS = (0.05, 0.95)
 TEXT_ROWS = (0.17, 0.85)
-STEP = 0.1
 
 _BINS = np.arange(128).reshape(4, 4, 8)
 MIRRORED = _BINS[::-1][:, :, -np.arange(8) % 8].ravel()

@@ -233,6 +233,13 @@ def test_an_import_that_is_built_keeps_its_provenance_and_licence(user: Path, cl
     assert "| train | 8 | 4 | 2 |" in card
 
 
+def test_the_command_line_offers_every_format_there_is() -> None:
+    from pipe_seg.annotations import formats
+    from pipe_seg.cli.data import transfer
+
+    assert set(transfer.FORMATS) == set(formats.READERS)
+
+
 def test_a_preview_shows_frames_of_each_class(user: Path, cli: Command, tmp_path: Path) -> None:
     done = cli("data", "preview", user, "--per-class", "2", "--out", tmp_path / "sheet.png")
     assert "sheet.png" in done.stdout

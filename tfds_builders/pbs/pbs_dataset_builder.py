@@ -1,7 +1,6 @@
 """PBS, Pipe Box Segmentation: detection boxes filled in. Many frames, coarse labels."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipe_seg.annotations import raster
@@ -43,25 +42,15 @@ class Builder(FrameBuilder):
 
     def rendered_frames(self) -> Mapping[str, Sequence["RenderedBoxes"]]:
         """Give 400 frames to train on and 60 to validate on, their boxes filled in."""
-        return {split: _rendered(pipes) for split, pipes in RENDERED_PIPES.items()}
+        shots = range(synthetic.SHOTS_PER_PIPE)
+        return {
+            split: [RenderedBoxes(pipe, shot) for pipe in pipes for shot in shots]
+            for split, pipes in RENDERED_PIPES.items()
+        }
 
 
-@dataclass(frozen=True)
-class RenderedBoxes:
+class RenderedBoxes(synthetic.Shot):
     """A frame that waits to be rendered."""
-
-    pipe: int
-    shot: int
-
-    @property
-    def key(self) -> str:
-        """The frame's name."""
-        return synthetic.name(self.pipe, self.shot)
-
-    @property
-    def group_id(self) -> str:
-        """The pipe."""
-        return synthetic.group(self.pipe)
 
     def read(self) -> Frame:
         """Render it, its boxes filled in."""
@@ -75,7 +64,3 @@ class RenderedBoxes:
             group_id=frame.group_id,
             mask_source="box",
         )
-
-
-def _rendered(pipes: Iterable[int]) -> list[RenderedBoxes]:
-    return [RenderedBoxes(pipe, shot) for pipe in pipes for shot in range(synthetic.SHOTS_PER_PIPE)]

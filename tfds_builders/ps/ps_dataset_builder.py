@@ -1,7 +1,6 @@
 """PS, Pipe Segmentation: contours drawn by hand. Accurate, few."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipe_seg.annotations.folders import Layout, check_apart
@@ -36,25 +35,15 @@ class Builder(FrameBuilder):
 
     def rendered_frames(self) -> Mapping[str, Sequence["RenderedContours"]]:
         """Give 40 frames to train on and 60 to validate on, with their exact contours."""
-        return {split: _rendered(pipes) for split, pipes in RENDERED_PIPES.items()}
+        shots = range(synthetic.SHOTS_PER_PIPE)
+        return {
+            split: [RenderedContours(pipe, shot) for pipe in pipes for shot in shots]
+            for split, pipes in RENDERED_PIPES.items()
+        }
 
 
-@dataclass(frozen=True)
-class RenderedContours:
+class RenderedContours(synthetic.Shot):
     """A frame that waits to be rendered."""
-
-    pipe: int
-    shot: int
-
-    @property
-    def key(self) -> str:
-        """The frame's name."""
-        return synthetic.name(self.pipe, self.shot)
-
-    @property
-    def group_id(self) -> str:
-        """The pipe."""
-        return synthetic.group(self.pipe)
 
     def read(self) -> Frame:
         """Render it, with its exact contour."""
@@ -68,7 +57,3 @@ class RenderedContours:
             group_id=frame.group_id,
             mask_source="contour",
         )
-
-
-def _rendered(pipes: Iterable[int]) -> list[RenderedContours]:
-    return [RenderedContours(pipe, shot) for pipe in pipes for shot in range(synthetic.SHOTS_PER_PIPE)]

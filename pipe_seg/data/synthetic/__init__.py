@@ -36,14 +36,22 @@ class RenderedFrame:
     boxes: tuple[Box, ...]
 
 
-def name(pipe: int, shot: int) -> str:
-    """Give the file name of a rendered frame."""
-    return f"pipe{pipe:05d}_{shot}.jpg"
+@dataclass(frozen=True)
+class Shot:
+    """A frame that waits to be rendered: shot number ``shot`` of pipe number ``pipe``."""
 
+    pipe: int
+    shot: int
 
-def group(pipe: int) -> str:
-    """Give the scene that all shots of a pipe belong to."""
-    return f"pipe{pipe:05d}"
+    @property
+    def key(self) -> str:
+        """The frame's file name."""
+        return f"pipe{self.pipe:05d}_{self.shot}.jpg"
+
+    @property
+    def group_id(self) -> str:
+        """The pipe, which all its shots share."""
+        return f"pipe{self.pipe:05d}"
 
 
 def render(seed: int, pipe: int, shot: int) -> RenderedFrame:
@@ -59,8 +67,8 @@ def render(seed: int, pipe: int, shot: int) -> RenderedFrame:
         mask |= defect.mask
     jpeg = images.encode(image[..., ::-1], ".jpg", quality=int(rng.integers(40, 90)))
     return RenderedFrame(
-        name=name(pipe, shot),
-        group_id=group(pipe),
+        name=Shot(pipe, shot).key,
+        group_id=Shot(pipe, shot).group_id,
         jpeg=jpeg,
         image=image,
         mask=mask,
