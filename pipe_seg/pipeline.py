@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipe_seg import run_folder
 from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel
 from pipe_seg.config import Config
-from pipe_seg.errors import ConfigError, Problem
+from pipe_seg.errors import ConfigError, ConflictError, Problem
 from pipe_seg.run_folder import Run
 from pipe_seg.schema import FOLDERS
 
@@ -60,6 +60,7 @@ def train(
         raise ConfigError(Problem(init.path, "this run has no weights", expected="a run that was trained"))
     dataset = examples(settings, name, manual_dir, say)
     truth = contours(settings, name, dataset, manual_dir, say)
+    digests = (dataset.digest, truth.digest)
     run = run_folder.start(settings, name, runs=runs, person=person, init=init, dataset=dataset, manual_dir=manual_dir)
     say(f"run {run.path}")
     batches = transform.run(
@@ -79,10 +80,23 @@ def train(
         init=init.trained if init else None,
     )
     say("exporting and scoring the exported model …")
+    check_same({dataset: digests[0], truth: digests[1]})
     export.run(settings, trained=trained, tuning=truth, out=run.model.path)
     evaluate(settings, run.model, truth, out=run.evaluation.path)
     infra_validator.run(settings.infra_validator, model=run.model, dataset=truth, out=run.infra.path)
     return run
+
+
+def check_same(datasets: Mapping[Dataset, str | None]) -> None:
+    """Make sure that datasets are still those that training began with.
+
+    Raises:
+        ConflictError: one was built again from other files meanwhile.
+    """
+    for dataset, digest in datasets.items():
+        if dataset.digest != digest:
+            what = "was built again from other files while this run trained"
+            raise ConflictError(Problem(dataset.path, what, expected="another TFDS_DATA_DIR for another folder"))
 
 
 def check(root: Path, *, group_by: str, pattern: str | None, report: Report) -> "tuple[Statistics, list[Anomaly]]":
