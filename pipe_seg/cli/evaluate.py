@@ -17,7 +17,7 @@ from pipe_seg.schema import HEADLINE
 @click.command()
 @click.argument("model", metavar="RUN|MODEL")
 @click.option("--dataset", type=click.Choice(["pbs", "ps"]), default="ps", show_default=True, help="What to score on.")
-@click.option("--split", type=click.Choice(["train", "validation"]), default="validation", show_default=True)
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), default="validation", show_default=True)
 @click.option("--threshold", type=float, help="Instead of the model's own, 0.001 … 0.999.")
 @click.option("--fail-under", multiple=True, metavar="SCORE=VALUE", help="Exit 6 below this, as iou=0.4.")
 @click.option("--out", type=options.FOLDER, help="The folder to make [default: beside the model].")
