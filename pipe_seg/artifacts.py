@@ -256,6 +256,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON with sorted keys, whole or not at all; NaN is refused."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", "utf-8")
+    sync(partial)
     os.replace(partial, path)
 
 

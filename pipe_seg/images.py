@@ -84,10 +84,11 @@ def _header(data: bytes) -> Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
-                if getattr(image, "n_frames", 1) > 1:
+                form = "JPEG" if image.format == "MPO" else str(image.format)
+                if getattr(image, "n_frames", 1) > 1 and form != "JPEG":
                     raise ValueError("animated image")
                 orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
-                return Header(str(image.format), image.height, image.width, image.mode, orientation)
+                return Header(form, image.height, image.width, image.mode, orientation)
     except Image.DecompressionBombError as error:
         raise ValueError("too large to be decoded safely") from error
     except UnidentifiedImageError as error:
@@ -148,7 +149,7 @@ def encode(pixels: np.ndarray, suffix: str, quality: int = 90) -> bytes:
 
 def narrow(pixels: np.ndarray, width: int) -> np.ndarray:
     """Give the image scaled to ``width`` px, proportions kept."""
-    height = round(pixels.shape[0] * width / pixels.shape[1])
+    height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
 
 

@@ -89,8 +89,9 @@ class Annotation:
     @property
     def labels(self) -> tuple[int, ...]:
         """Class ids of what the mask shows, each once, ascending: contours where there are any, else boxes."""
-        finer = {shape.label for shape in self.polygons} | {shape.label for shape in self.regions}
-        return tuple(sorted(finer or {box.label for box in self.boxes}))
+        finer = {shape.label for shape in self.polygons if not shape.coarse} | {part.label for part in self.regions}
+        coarse = {box.label for box in self.boxes} | {shape.label for shape in self.polygons if shape.coarse}
+        return tuple(sorted(finer or coarse))
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ class Image(_Part):
 
     id: StrictInt | StrictStr
     file_name: Any
-    width: StrictInt
-    height: StrictInt
+    width: int
+    height: int
 
 
 class Category(_Part):
@@ -53,9 +53,10 @@ class Object(_Part):
     id: StrictInt | StrictStr | None = None
     image_id: StrictInt | StrictStr
     category_id: StrictInt
-    bbox: Annotated[list[FiniteFloat], Field(min_length=4, max_length=4)] | None = None
+    bbox: Annotated[list[FiniteFloat], Field(max_length=4)] | None = None
     segmentation: list[Points] | Runs | None = None
-    iscrowd: StrictInt = 0
+    iscrowd: int = 0
+    attributes: dict[str, Any] = {}
 
 
 class Coco(_Part):
@@ -156,8 +157,17 @@ def _shapes(item: Object, size: Size, label: int, instance: str) -> list[Box | P
         return [shapes.polygon(points, size, label, instance) for points in parts]
     if item.bbox is None:
         raise ShapeError("object without a shape", expected="segmentation or bbox")
+    if len(item.bbox) != 4:
+        raise ShapeError("not a box", item.bbox, "x, y, width, height")
     x, y, width, height = item.bbox
-    return [shapes.box((x, y, x + width, y + height), size, label)]
+    degrees = item.attributes.get("rotation", 0)
+    if not degrees:
+        return [shapes.box((x, y, x + width, y + height), size, label)]
+    if not isinstance(degrees, int | float):
+        raise ShapeError("not a rotation", degrees, "degrees")
+    corners = shapes.rectangle((x, y, x + width, y + height))
+    turned = shapes.turned(corners, (x + width / 2, y + height / 2), float(degrees))
+    return [shapes.polygon(turned, size, label, coarse=True)]
 
 
 def _region(found: Runs, size: Size, label: int) -> Region:

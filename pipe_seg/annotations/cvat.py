@@ -51,31 +51,52 @@ def _images(source: Source, path: Path, root: Any, classes: Classes) -> Iterator
                 raise ShapeError("size of another frame", got, f"{size[1]}x{size[0]}")
             found = []
             for element in image:
-                with source.noting(path, element.line):
+                with source.noting_object(path, element.line):
                     found += _shape(element, element.get("label"), size, classes)
             split = SPLIT_WORDS.get(image.get("subset", "").lower()) or source.split(frame)
             yield Drawing(frame, Annotation.of(found), path, split)
 
 
 def _video(source: Source, path: Path, root: Any, classes: Classes) -> Iterator[Drawing]:
-    """Give the drawing of every frame of a video; where a track is ``outside``, nothing is drawn."""
+    """Give the drawing of every frame of a video; where a track is ``outside``, nothing is drawn.
+
+    CVAT writes a shape for every frame a track is seen in; a gap means that somebody wrote key frames only.
+    """
     frames = _numbered(source, path)
+    _check_length(path, root, frames)
     drawn: dict[int, list[Shape]] = {number: [] for number in frames}
+    problems = len(source.problems)
     for track in root.findall("track"):
-        before = -1
+        before, seen = -1, False
         for element in track:
-            with source.noting(path, element.line):
+            with source.noting_object(path, element.line):
                 number = decimal(element.get("frame", ""))
                 if number is None or number != int(number) or number <= before:
                     raise ShapeError("frame numbers out of order", element.get("frame"), f"more than {before}")
-                before = int(number)
+                if seen and number > before + 1:
+                    cure = f"a shape for each frame from {before + 1} on, or outside"
+                    raise ShapeError("frames left out of a track", f"{before} and {int(number)}", cure)
+                before, seen = int(number), element.get("outside") != "1"
                 if before not in frames:
                     raise ShapeError("no such frame", before, f"an image with the number {before} in its name")
-                if element.get("outside") != "1":
+                if seen:
                     size = source.size(frames[before])
                     drawn[before] += _shape(element, track.get("label"), size, classes)
+    if len(source.problems) > problems:
+        source.fatal = True
+        return
     for number, frame in frames.items():
         yield Drawing(frame, Annotation.of(drawn[number]), path, source.split(frame))
+
+
+def _check_length(path: Path, root: Any, frames: dict[int, Path]) -> None:
+    """Make sure that the images are numbered as CVAT numbers the video's frames: from 0 to its size."""
+    told = root.find("meta//size")
+    length = decimal((told.text or "").strip()) if told is not None else None
+    if length is not None and set(frames) != set(range(int(length))):
+        got = f"{len(frames)} images with numbers {min(frames, default=0)} to {max(frames, default=0)}"
+        cure = f"images numbered 0 to {int(length) - 1}, as CVAT counts them"
+        raise InputDataError(Problem(path, "images that are not this video's frames", told.line, got, cure))
 
 
 def _numbered(source: Source, path: Path) -> dict[int, Path]:

@@ -14,7 +14,7 @@ from pipe_seg.annotations import coco, names, splits, via
 from pipe_seg.annotations.frame_file import Draw, FrameFile
 from pipe_seg.annotations.splits import Entry, SplitFile
 from pipe_seg.errors import InputDataError, Problem
-from pipe_seg.schema import SPLITS, MaskSource
+from pipe_seg.schema import CLASS_NAMES, SPLITS, Annotation, MaskSource
 
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
 SIBLING = re.compile(r"(\d{4,})_\d{1,2}")
@@ -58,7 +58,7 @@ class Layout:
         """
         found = self._paths(split)
         if not found:
-            where = self._folder(self.images_folder, split) or self.root / self.images_folder / SPLIT_FOLDERS[split][0]
+            where = self.root / self.images_folder / SPLIT_FOLDERS[split][0]
             raise InputDataError(Problem(where, "no frames here", expected="images, as datasets/README.md shows"))
         check_names(found)
         return sorted(found, key=lambda path: path.name)
@@ -69,7 +69,11 @@ class Layout:
 
     def all_images(self) -> list[Path]:
         """Give every frame below ``images/``, sorted by path."""
-        return _files(self.root / self.images_folder, self.root)
+        return list(self._images)
+
+    @cached_property
+    def _images(self) -> tuple[Path, ...]:
+        return tuple(_files(self.root / self.images_folder, self.root))
 
     def group(self, path: Path) -> str:
         """Give the scene of a frame: as frozen, else by its name."""
@@ -82,7 +86,7 @@ class Layout:
             entry = self._entry(path)
             return entry.split if entry else None
         parts = path.relative_to(self.root / self.images_folder).parts[:-1]
-        return next((split for split, known in SPLIT_FOLDERS.items() if parts and parts[0] in known), None)
+        return next((split for split, known in SPLIT_FOLDERS.items() if parts and parts[0].lower() in known), None)
 
     def groups(self, split: str) -> set[str]:
         """Give the scenes of a split, by what is frozen and by name; a split that is not there has none."""
@@ -95,7 +99,7 @@ class Layout:
         Raises:
             InputDataError: no frames, frames that the split file does not know, or nothing left.
         """
-        self._check_known()
+        self.check_known()
         paths = self.images(split)
         kept = [path for path in paths if not {self.group(path), group_of(path.stem)} & (without or set())]
         copies = _copies(kept, apart_from)
@@ -158,24 +162,29 @@ class Layout:
     def _paths(self, split: str) -> list[Path]:
         if self.split_file:
             return [self.root / name for name, entry in sorted(self.split_file.frames.items()) if entry.split == split]
-        folder = self._folder(self.images_folder, split)
-        return _files(folder, self.root) if folder else []
+        return [path for path in self.all_images() if self.split_of(path) == split]
 
     def _entry(self, path: Path) -> Entry | None:
         return self.split_file.frames.get(path.relative_to(self.root).as_posix()) if self.split_file else None
 
-    def _check_known(self) -> None:
-        """Refuse frames that came after the split was frozen: nobody said where they belong."""
-        if self.split_file:
-            unknown = [path for path in self.all_images() if not self._entry(path)]
-            if unknown:
-                raise InputDataError(
-                    *(Problem(path, f"not in {splits.NAME}", expected=splits.AGAIN) for path in unknown)
-                )
+    def check_known(self) -> None:
+        """Make sure that every frame belongs to a split: by the split file, or by its folder.
 
-    def _folder(self, kind: str, split: str) -> Path | None:
-        folders = (self.root / kind / name for name in SPLIT_FOLDERS[split])
-        return next((folder for folder in folders if folder.is_dir()), None)
+        Raises:
+            InputDataError: frames of which nobody said where they belong.
+        """
+        unknown = [path for path in self.all_images() if not self.split_of(path)]
+        what = f"not in {splits.NAME}" if self.split_file else "in no split"
+        cure = splits.AGAIN if self.split_file else "images/train, images/val or images/test, or `data split`"
+        if unknown:
+            raise InputDataError(*(Problem(path, what, expected=cure) for path in unknown))
+
+
+def uncovered(drawn: Annotation) -> list[str]:
+    """Give the classes that have a box but no contour on a frame that has contours with classes."""
+    finer = {shape.label for shape in drawn.polygons if not shape.coarse} | {part.label for part in drawn.regions}
+    alone = {box.label for box in drawn.boxes} | {shape.label for shape in drawn.polygons if shape.coarse}
+    return [CLASS_NAMES[label] for label in sorted(alone - finer)] if finer else []
 
 
 def check_apart(train: Iterable[FrameFile], held_out: set[str]) -> None:
@@ -190,16 +199,29 @@ def check_apart(train: Iterable[FrameFile], held_out: set[str]) -> None:
         raise InputDataError(*(Problem(leak.image, what, got=leak.group_id, expected=splits.AGAIN) for leak in leaks))
 
 
+def held_out_frames(layout: Layout, without: set[str]) -> dict[str, list[FrameFile]]:
+    """Give the frames of validation, and of test where there is one: less what validation shows, which chooses."""
+    found = {"validation": layout.frames("validation", without=without)}
+    if "test" in layout.splits():
+        seen = set() if layout.legacy else layout.groups("validation")
+        found["test"] = layout.frames("test", without=without | seen, apart_from=layout.paths("validation"))
+    return found
+
+
 def check_made_together(boxes: Layout, contours: Layout) -> None:
-    """Make sure that two frozen splits name the same scenes by the same names.
+    """Make sure that both splits are frozen, and name the same scenes alike, or none is.
 
     Raises:
         InputDataError: they were made apart.
     """
-    made = [layout.split_file.made.get("id") for layout in (boxes, contours) if layout.split_file]
-    if len(set(made)) > 1:
-        what = f"made apart from {contours.root / splits.NAME}"
-        raise InputDataError(Problem(boxes.root / splits.NAME, what, expected="`data split` of the folder with both"))
+    if not contours.all_images():
+        return
+    made = {layout.split_file.made.get("id") if layout.split_file else None for layout in (boxes, contours)}
+    cure = f"`python cli.py data split {boxes.root.parent}`, which freezes both"
+    if len(made) > 1:
+        raise InputDataError(Problem(boxes.root, f"split made apart from that of {contours.root}", expected=cure))
+    if made == {None}:
+        log.warning("%s: scenes are told by name and bytes only; %s, looks too", boxes.root.parent, cure)
 
 
 def group_of(stem: str) -> str:

@@ -53,6 +53,9 @@ def write(form: str, frames: Iterable[Written], out: Path) -> list[str]:
 def _traced(name: str, size: Size, drawn: Annotation, lost: list[str]) -> Annotation:
     """Give a mask's pixels as polygons of the class its frame has, unless the shapes say the same already."""
     shapes = Annotation(drawn.boxes, drawn.polygons, drawn.regions)
+    turned = sum(shape.coarse for shape in drawn.polygons)
+    if turned:
+        lost.append(f"{name}: {turned} turned boxes written as polygons of four points")
     if drawn.mask is None or (shapes.is_contour and np.array_equal(raster.rasterise(shapes, *size), drawn.mask)):
         return shapes
     if len(drawn.labels) > 1 and shapes.is_contour:

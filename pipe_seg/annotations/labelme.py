@@ -55,13 +55,15 @@ def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
             size = source.size(frame)
             if (drawn.height or size[0], drawn.width or size[1]) != size:
                 raise ShapeError("size of another frame", f"{drawn.width}x{drawn.height}", f"{size[1]}x{size[0]}")
-            yield Drawing(frame, _annotation(source, path, drawn, size, classes), path, source.split(path))
+            yield Drawing(
+                frame, _annotation(source, path, drawn, size, classes), path, source.split(frame) or source.split(path)
+            )
 
 
 def _annotation(source: Source, path: Path, drawn: LabelMe, size: Size, classes: Classes) -> Annotation:
     found: list[Box | Polygon | Region] = []
     for index, shape in enumerate(drawn.shapes):
-        with source.noting(path, pointer=f"/shapes/{index}"):
+        with source.noting_object(path, pointer=f"/shapes/{index}"):
             label = classes.label(shape.label)
             if label is not None:
                 found.append(_shape(shape, size, label))

@@ -1,5 +1,6 @@
 """Label Studio's JSON export: polygons, rectangles and ellipses in percent, brush strokes as runs."""
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -19,8 +20,23 @@ from pipe_seg.schema import Annotation, Box, Polygon, Region
 UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 RUN_CHANNELS = 4
 KINDS = {"rectanglelabels": "rectangle", "polygonlabels": "polygon", "ellipselabels": "ellipse", "brushlabels": "brush"}
+SHAPES = ("rectangle", "polygon", "ellipse", "brush")
+NOT_DRAWN = (
+    "relation",
+    "choices",
+    "textarea",
+    "rating",
+    "number",
+    "taxonomy",
+    "datetime",
+    "labels",
+    "pairwise",
+    "ranker",
+)
 
 Points = Annotated[list[Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]], Field(max_length=10_000)]
+
+log = logging.getLogger(__name__)
 
 
 class _Part(BaseModel):
@@ -43,13 +59,15 @@ class Value(_Part):
     polygonlabels: list[StrictStr] = []
     ellipselabels: list[StrictStr] = []
     brushlabels: list[StrictStr] = []
+    labels: list[StrictStr] = []
 
 
 class Result(_Part):
     """One object."""
 
     type: StrictStr
-    value: dict[str, Any]
+    id: StrictStr | None = None
+    value: dict[str, Any] = {}
     original_width: StrictInt | None = None
     original_height: StrictInt | None = None
 
@@ -90,13 +108,22 @@ def _drawing(source: Source, path: Path, task: Task, index: int, classes: Classe
     if not kept:
         raise ShapeError("task nobody finished", expected="at least one annotation that was not cancelled")
     chosen = max(kept, key=lambda done: (done.ground_truth, done.updated_at))
+    if len(kept) > 1:
+        why = "the ground truth" if chosen.ground_truth else "the newest"
+        what = f"{len(kept)} annotations of one frame: {why} counts"
+        log.warning("%s", Problem(path, what, pointer=f"/{index}"))
     found: list[Box | Polygon | Region] = []
     for number, result in enumerate(chosen.result):
         pointer = f"/{index}/annotations/{task.annotations.index(chosen)}/result/{number}"
-        with source.noting(path, pointer=pointer):
-            if result.type in KINDS:
-                value = documents.fitted(path, result.value, Value, f"{pointer}/value")
-                found += _shapes(result, value, size, classes)
+        with source.noting_object(path, pointer=pointer):
+            if result.type in NOT_DRAWN:
+                continue
+            kind = KINDS.get(result.type, result.type)
+            if kind not in SHAPES:
+                raise ShapeError("shape of another kind", result.type, ", ".join([*KINDS, *SHAPES]))
+            value = documents.fitted(path, result.value, Value, f"{pointer}/value")
+            names = getattr(value, result.type, None) or value.labels or _labels(chosen, result.id)
+            found += _shapes(result, kind, value, names, size, classes)
     return Drawing(
         frame,
         Annotation.of(found),
@@ -123,8 +150,15 @@ def _frame(source: Source, path: Path, task: Task, index: int) -> Path:
     return source.frame(UPLOAD_PREFIX.sub("", name.name, count=1), problem)
 
 
-def _shapes(result: Result, value: Value, size: Size, classes: Classes) -> list[Box | Polygon | Region]:
-    names: list[str] = getattr(value, result.type)
+def _labels(done: Completion, identity: str | None) -> list[str]:
+    """Give the labels that a project with separate labels keeps in a result of the shape's id."""
+    twins = [result for result in done.result if result.type == "labels" and result.id == identity]
+    return [str(name) for result in twins for name in result.value.get("labels", [])]
+
+
+def _shapes(
+    result: Result, kind: str, value: Value, names: list[str], size: Size, classes: Classes
+) -> list[Box | Polygon | Region]:
     if len(names) != 1:
         raise ShapeError("not one class", names, "one label an object")
     label = classes.label(names[0])
@@ -133,7 +167,7 @@ def _shapes(result: Result, value: Value, size: Size, classes: Classes) -> list[
     told = (result.original_height or size[0], result.original_width or size[1])
     if told != size:
         raise ShapeError("size of another frame", f"{told[1]}x{told[0]}", f"{size[1]}x{size[0]}")
-    return [_shape(KINDS[result.type], value, size, label)]
+    return [_shape(kind, value, size, label)]
 
 
 def _shape(kind: str, value: Value, size: Size, label: int) -> Box | Polygon | Region:

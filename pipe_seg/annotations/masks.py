@@ -37,11 +37,11 @@ def read_source(source: Source, classes: Classes, threshold: int | None = None) 
         path = paths[0]
         if len(paths) > 1:
             what = "two masks of one frame"
-            source.problems.append(Problem(path, what, got=paths[1].name, expected="one mask a frame"))
+            source.orphan(Problem(path, what, got=paths[1].name, expected="one mask a frame"))
             continue
         frame = source.beside(path.with_name(stem + path.suffix))
         if frame is None:
-            source.problems.append(Problem(path, "mask without a frame", expected=f"an image {stem}.jpg"))
+            source.orphan(Problem(path, "mask without a frame", expected=f"an image {stem}.jpg"))
             continue
         with source.noting(path):
             mask, level = _binary(path, _pixels(path), threshold)
@@ -52,6 +52,7 @@ def read_source(source: Source, classes: Classes, threshold: int | None = None) 
             yield Drawing(frame, Annotation(mask=mask), path, source.split(frame))
     if threshold is None and {1, 255} <= white.keys():
         what = "masks of two kinds in one set"
+        source.fatal = True
         source.problems.append(
             Problem(white[1], what, got=f"{{0, 1}} here, {{0, 255}} in {white[255].name}", expected="one of the two")
         )
@@ -116,6 +117,7 @@ def _array(path: Path) -> np.ndarray:
         raise InputDataError(Problem(path, f"cannot be read: {error}")) from error
     except (OSError, EOFError, MemoryError, SyntaxError) as error:
         raise InputDataError(Problem(path, f"cannot be read: {error}")) from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or max(array.shape) > images.MAX_SIDE_PX:
+    numbers = isinstance(array, np.ndarray) and array.dtype.kind in "buif"
+    if not numbers or array.ndim != 2 or not 0 < min(array.shape) <= max(array.shape) <= images.MAX_SIDE_PX:
         raise InputDataError(Problem(path, "not a mask", expected="an array (height, width)"))
-    return array
+    return np.asarray(array)

@@ -21,7 +21,9 @@ def relative(text: object, problem: Problem) -> PurePosixPath:
     plain = unquote(unquote(text))
     seen = plain.translate({0x2024: ".", 0xFF0E: ".", 0x2025: "..", 0xFF0F: "/", 0x2044: "/", 0x2215: "/"})
     if OUTWARD.search(text) or OUTWARD.search(seen):
-        raise RefusedError(_told(problem, "name points outside its folder", text, "a name inside it"))
+        raise RefusedError(
+            _told(problem, "name points outside its folder", text, "the frame beside the label file, and its name")
+        )
     if text != text.strip() or not PurePosixPath(text).name or any(0xD800 <= ord(sign) <= 0xDFFF for sign in text):
         raise InputDataError(_told(problem, "not a file name", text, "the frame's name"))
     return PurePosixPath(text)

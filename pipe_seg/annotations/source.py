@@ -1,8 +1,10 @@
 """A folder (or ZIP file) somebody gives us: its frames found by name, its label files, and nothing outside."""
 
 import logging
+import re
 import stat
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ MAX_MEMBERS = 100_000
 MAX_UNPACKED_BYTES = 20_000_000_000
 MAX_RATIO = 100
 SPLIT_WORDS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
-SPLIT_WORDS |= {"validation": "validation", "test": "test", "testing": "test"}
+SPLIT_WORDS |= {"trainval": "train", "validation": "validation", "test": "test", "testing": "test"}
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +40,19 @@ class Drawing:
 
 @dataclass
 class Source:
-    """Frames and label files below ``root``, or one label file with its frames beside it or in ``frames_dir``."""
+    """Frames and label files below ``root``, or one label file with its frames beside it or in ``frames_dir``.
+
+    What goes wrong while it is read stands in ``problems``: ``bad`` are the frames it makes unusable, ``loose``
+    counts what belongs to no frame, and ``fatal`` says that nobody knows which frames it belongs to.
+    """
 
     path: Path
     frames_dir: Path | None = None
     problems: list[Problem | str] = field(default_factory=list)
+    bad: set[Path] = field(default_factory=set)
+    loose: int = 0
+    fatal: bool = False
+    current: Path | None = field(default=None, repr=False)
 
     @property
     def root(self) -> Path:
@@ -52,7 +62,8 @@ class Source:
     @cached_property
     def frames(self) -> list[Path]:
         """The image files, sorted by path; links that lead outside are problems."""
-        return [path for path in self._listed(self.frames_dir or self.root) if _is_image(path)]
+        root = self.frames_dir or self.root
+        return [path for path in self._listed(root) if _is_image(path.relative_to(root))]
 
     def labels(self, *suffixes: str) -> list[Path]:
         """Give the label files with one of ``suffixes``, sorted by path."""
@@ -92,6 +103,7 @@ class Source:
         Raises:
             InputDataError: not an image that can be used.
         """
+        self.current = frame
         try:
             with frame.open("rb") as file:
                 found = images.header(file.read(images.MAX_BYTES + 1))
@@ -103,18 +115,43 @@ class Source:
 
     def split(self, path: Path) -> str | None:
         """Give the split that a folder on the way to ``path`` names, the nearest first."""
-        parts = path.relative_to(self.root).parts[:-1] if path.is_relative_to(self.root) else path.parts[:-1]
-        return next((SPLIT_WORDS[part.lower()] for part in reversed(parts) if part.lower() in SPLIT_WORDS), None)
+        roots = [root for root in (self.frames_dir, self.root) if root and path.is_relative_to(root)]
+        parts = path.relative_to(roots[0]).parts[:-1] if roots else ()
+        return next((split for part in reversed(parts) if (split := split_in_name(Path(part)))), None)
 
     @contextmanager
     def noting(self, path: Path, line: int | None = None, pointer: str = "") -> Iterator[None]:
-        """Keep a fault met in the block for later, with its place, and go on after the block."""
+        """Keep a fault met in the block for later, with its place, and go on after the block.
+
+        The frame whose size was asked for in the block, else the one that is called like ``path``, is bad.
+        """
+        self.current = None
+        with self.noting_object(path, line, pointer):
+            yield
+
+    @contextmanager
+    def noting_object(self, path: Path, line: int | None = None, pointer: str = "") -> Iterator[None]:
+        """Do the same for one object of the frame that is being read: the whole frame is bad."""
         try:
             yield
         except ShapeError as error:
-            self.problems.append(error.at(path, line, pointer))
+            self.spoil(path, error.at(path, line, pointer))
         except InputDataError as error:
-            self.problems.extend(error.problems)
+            self.spoil(path, *error.problems)
+
+    def spoil(self, path: Path, *problems: Problem | str) -> None:
+        """Keep problems and the frame they make unusable."""
+        self.problems.extend(problems)
+        frame = self.current or self.beside(path.with_name(path.name.replace("_mask.", ".")))
+        if frame:
+            self.bad.add(frame)
+        else:
+            self.fatal = True
+
+    def orphan(self, problem: Problem) -> None:
+        """Keep a problem that belongs to no frame."""
+        self.problems.append(problem)
+        self.loose += 1
 
     @cached_property
     def _named(self) -> dict[str, list[Path]]:
@@ -126,15 +163,17 @@ class Source:
 
     def _listed(self, folder: Path) -> Iterator[Path]:
         for path in sorted(folder.rglob("*")):
+            if "__MACOSX" in path.relative_to(folder).parts:
+                continue
             if path.is_symlink() and not path.is_dir() and not names.contained(path, folder):
-                self.problems.append(Problem(path, "link that leads outside or nowhere", expected="the file itself"))
+                self.orphan(Problem(path, "link that leads outside or nowhere", expected="the file itself"))
             elif path.is_file():
                 yield path
 
 
 def split_in_name(path: Path) -> str | None:
-    """Give the split that a label file for many frames names, as ``instances_val.json``."""
-    words = path.stem.lower().replace("-", "_").split("_")
+    """Give the split that a folder or a file for many frames names: ``val2017``, ``instances_val.json``."""
+    words = re.split(r"[^a-z]+", path.stem.lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
@@ -177,7 +216,7 @@ def _unpack(path: Path, folder: Path) -> None:
             members = archive.infolist()
             _check_members(path, members)
             archive.extractall(folder, [member for member in members if not member.is_dir()])
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, EOFError, ValueError) as error:
         raise InputDataError(Problem(path, f"cannot be unpacked: {error}")) from error
 
 

@@ -43,7 +43,8 @@ def read(root: Path) -> SplitFile | None:
     """Give the data set's split file, or None where there is none.
 
     Raises:
-        InputDataError: it cannot be read, or a scene stands in two splits of one that is not the folder's own.
+        InputDataError: it cannot be read, a frame in it is not there, or a scene stands in two splits of a split
+            that is not the folders' own.
         RefusedError: a name in it points outside the folder.
     """
     path = root / NAME
@@ -51,12 +52,15 @@ def read(root: Path) -> SplitFile | None:
         return None
     content = documents.parse_json(path, documents.read_text(path, "utf-8"))
     found = documents.fitted(path, content, SplitFile)
-    if found.made.get("legacy"):
-        return found
     sides: dict[str, set[str]] = defaultdict(set)
     for name, entry in found.frames.items():
         names.relative(name, Problem(path, "", pointer="/frames"))
         sides[entry.group].add(entry.split)
+    gone = [root / name for name in found.frames if not names.contained(root / name, root)]
+    if gone:
+        raise InputDataError(*(Problem(frame, f"listed in {NAME} but not there", expected=AGAIN) for frame in gone))
+    if found.made.get("legacy"):
+        return found
     cut = [group for group, splits in sides.items() if len(splits) > 1]
     if cut:
         what = "one scene in two splits"

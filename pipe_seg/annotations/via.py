@@ -115,12 +115,14 @@ def _json(path: Path) -> dict[str, list[Row]]:
     content = content.get("_via_img_metadata", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(item, dict) for item in content.values()):
         raise InputDataError(Problem(path, "not a VIA file", expected="a project or its annotations as JSON"))
-    found = {}
+    found: dict[str, list[Row]] = {}
     for key, item in content.items():
         regions = item.get("regions", [])
         regions = list(regions.values()) if isinstance(regions, dict) else regions
-        if "filename" not in item or not isinstance(regions, list):
+        if not isinstance(item.get("filename"), str) or not isinstance(regions, list):
             raise InputDataError(Problem(path, "not a VIA file", expected="filename and regions", pointer=f"/{key}"))
+        if item["filename"] in found:
+            raise InputDataError(Problem(path, "frame twice", got=item["filename"], pointer=f"/{key}"))
         found[item["filename"]] = [
             Row(_of(region, "shape_attributes"), _of(region, "region_attributes"), None, f"/{key}/regions/{index}")
             for index, region in enumerate(regions)
@@ -152,7 +154,7 @@ def _shape(shape: Any, size: Size, label: int) -> Box | Polygon:
             radii = (shape["r"], shape["r"]) if kind == "circle" else (shape["rx"], shape["ry"])
             degrees = float(np.degrees(shape.get("theta", 0.0)))
             return shapes.polygon(shapes.ellipse((shape["cx"], shape["cy"]), radii, degrees), size, label)
-        if kind not in ("polygon", "polyline"):
+        if kind != "polygon":
             raise ShapeError("region without an area", kind, "polygon, rect, circle or ellipse")
         across, down = shape["all_points_x"], shape["all_points_y"]
         if len(across) != len(down):

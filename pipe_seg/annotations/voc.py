@@ -27,7 +27,9 @@ def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
             size = source.size(frame)
             _check_size(path, root, size)
             boxes = _boxes(source, path, root, size, classes)
-            yield Drawing(frame, Annotation(boxes), path, splits.get(path.stem) or source.split(path))
+            yield Drawing(
+                frame, Annotation(boxes), path, splits.get(path.stem) or source.split(frame) or source.split(path)
+            )
 
 
 def _frame(source: Source, path: Path, root: Any) -> Path:
@@ -56,7 +58,7 @@ def _boxes(source: Source, path: Path, root: Any, size: Size, classes: Classes) 
         raise InputDataError(Problem(path, "too many objects", got=len(objects), expected=f"{shapes.MAX_OBJECTS}"))
     boxes = []
     for item in objects:
-        with source.noting(path, item.line):
+        with source.noting_object(path, item.line):
             label = classes.label((item.findtext("name") or "").strip())
             if label is not None:
                 boxes.append(shapes.box(_corners(item), size, label))

@@ -20,8 +20,8 @@ from pipe_seg.errors import InputDataError, Problem
 from pipe_seg.schema import CLASS_NAMES, Annotation, Box, Polygon
 
 TOLERANCE = 1e-3
+MAX_BRACKETS = 200
 NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
-NOT_LABELS = ("classes.txt", "train.txt", "val.txt", "test.txt", "README.txt", "README.dataset.txt")
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +64,14 @@ def read(path: Path, size: Size, names: Mapping[int, str] | None = None, classes
 def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
     """Give the drawing of every frame that has a text file; a text file without a frame is a problem."""
     names = _names(source)
+    if names is None:
+        told = ", ".join(f"{index} {name}" for index, name in enumerate(CLASS_NAMES))
+        log.warning("%s: no file names the classes, so they are taken as %s", source.path, told)
     for path in source.labels(".txt"):
-        if path.name in (*NOT_LABELS, *NAME_FILES):
-            continue
         frame = source.beside(path)
         if frame is None:
-            source.problems.append(Problem(path, "label without a frame", expected=f"an image {path.stem}.jpg"))
+            if "labels" in path.relative_to(source.root).parts:
+                source.orphan(Problem(path, "label without a frame", expected=f"an image {path.stem}.jpg"))
             continue
         with source.noting(path):
             yield Drawing(frame, read(path, source.size(frame), names, classes), path, source.split(frame))
@@ -78,9 +80,9 @@ def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
 def _parse(line: str, size: Size, names: Mapping[int, str], classes: Classes) -> Box | Polygon | str | None:
     """Give the object, None where its class is left out, or why there is none."""
     texts = line.split()
+    if len(texts) > 2 * shapes.MAX_VERTICES + 1:
+        raise ShapeError("too many points", len(texts) // 2, f"at most {shapes.MAX_VERTICES}")
     values = [decimal(text) for text in texts]
-    if len(values) > 2 * shapes.MAX_VERTICES + 1:
-        raise ShapeError("too many points", len(values) // 2, f"at most {shapes.MAX_VERTICES}")
     if None in values or not (len(values) == 5 or (len(values) >= 7 and len(values) % 2)):
         raise ShapeError("not a YOLO box or polygon", line.strip(), "class x_centre y_centre width height")
     number, *numbers = (value or 0.0 for value in values)
@@ -118,9 +120,13 @@ def _names(source: Source) -> dict[int, str] | None:
     for path in sorted(source.root.rglob("*")):
         if path.name in NAME_FILES and path.is_file():
             return _listed(path)
-        if path.name in ("data.yaml", "dataset.yaml"):
-            return _declared(path)
-    return None
+    listed = [path for path in sorted(source.root.rglob("*.y*ml")) if path.is_file()]
+    own = ("data.yaml", "dataset.yaml")
+    declared = [path for path in listed if path.name in own or "names:" in documents.read_text(path)]
+    if len(declared) > 1:
+        what = "a second file with class names"
+        raise InputDataError(Problem(declared[1], what, got=str(declared[0]), expected="one"))
+    return _declared(declared[0]) if declared else None
 
 
 def _listed(path: Path) -> dict[int, str]:
@@ -128,13 +134,18 @@ def _listed(path: Path) -> dict[int, str]:
 
 
 def _declared(path: Path) -> dict[int, str]:
+    text = documents.read_text(path)
+    if text.count("[") + text.count("{") > MAX_BRACKETS:
+        raise InputDataError(Problem(path, "nested too deep", expected="names: [deformation, obstacle, …]"))
     try:
-        value: Any = yaml.safe_load(documents.read_text(path))
-    except yaml.YAMLError as error:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise InputDataError(Problem(path, "aliases in YAML", expected="plain names"))
+        value: Any = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputDataError(Problem(path, f"not YAML: {error}".replace("\n", " "))) from error
     names = value.get("names") if isinstance(value, dict) else None
     pairs = names.items() if isinstance(names, dict) else enumerate(names) if isinstance(names, list) else ()
-    found = {int(number): str(name) for number, name in pairs if str(number).isdigit()}
+    found = {number: name for number, name in pairs if type(number) is int and isinstance(name, str)}
     if not found:
         raise InputDataError(Problem(path, "no class names", expected="names: [deformation, obstacle, …]"))
     return found

@@ -103,13 +103,18 @@ def _beam_options(section: ExampleGenSection) -> Any:
     if not section.beam:
         return None
     try:
-        from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+        from apache_beam.runners.runner import create_runner
     except ImportError as error:
         raise MachineError("Beam is not installed; expected: pip install 'pipe-seg[beam]'") from error
     try:
-        return PipelineOptions([f"--{option}" for option in section.beam])
-    except (SystemExit, ValueError) as error:
-        raise ConfigError(Problem("example_gen.beam", "not Beam's options", got=list(section.beam))) from error
+        options = PipelineOptions([f"--{option}" for option in section.beam])
+        create_runner(options.view_as(StandardOptions).runner or "FnApiRunner")
+        return options
+    except (SystemExit, ValueError, TypeError, AttributeError, ImportError) as error:
+        cure = "runner=DirectRunner, …"
+        problem = Problem("example_gen.beam", "not Beam's options", got=list(section.beam), expected=cure)
+        raise ConfigError(problem) from error
 
 
 def _digest(cls: Any, name: str, manual_dir: Path, rendered: bool) -> str:

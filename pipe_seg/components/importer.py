@@ -1,8 +1,9 @@
 """Other people's label files → the layout of ``datasets/``; and back, for a tool to correct them."""
 
 import json
+import logging
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,12 +17,14 @@ from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.shapes import Size
 from pipe_seg.annotations.source import Drawing, Source
 from pipe_seg.artifacts import Dataset
-from pipe_seg.errors import InputDataError, Problem
+from pipe_seg.errors import ConfigError, ConflictError, InputDataError, Problem
 from pipe_seg.schema import FOLDERS, Annotation
 
 SPLIT_FOLDER = {split: names[0] for split, names in folders.SPLIT_FOLDERS.items()}
 
 Report = Callable[[int, int], None]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,36 @@ def run(order: Order, *, path: Path, frames_dir: Path | None, to: Path, report: 
         RefusedError: what points outside, or is made to harm.
         ConflictError: there is a data set at ``to`` already.
     """
+    if frames_dir and not frames_dir.is_dir():
+        raise InputDataError(Problem(frames_dir, "not there", expected="the folder of the frames"))
+    base = to.parent if to.name in FOLDERS.values() else to
     with source.opened(path, frames_dir) as found:
-        drawings = _drawings(found, order)
-        taken = _taken(found, order, drawings, report)
-        targets = {name: _target(to, name) for name in dict.fromkeys(item.dataset for item in taken)}
-        written = []
-        for name, target in targets.items():
-            with artifacts.writing(target, component="importer", details=_details(order, path, found)) as folder:
-                _write(folder, [item for item in taken if item.dataset == name], name)
-            written.append(Dataset(target))
-        return written
+        taken = _taken(found, order, _drawings(found, order), report)
+        for item in taken:
+            _tell(item)
+        with artifacts.locked(base):
+            return _written(order, path, found, taken, base)
+
+
+def _written(order: Order, path: Path, found: Source, taken: Sequence[Taken], base: Path) -> list[Dataset]:
+    targets = {name: base / FOLDERS[name] for name in dict.fromkeys(item.dataset for item in taken)}
+    there = [target for target in targets.values() if target.exists()]
+    if there:
+        cure = "another --to, or remove it first"
+        raise ConflictError(*(Problem(target, "exists already", expected=cure) for target in there))
+    for name, target in targets.items():
+        with artifacts.writing(target, component="importer", details=_details(order, path, found)) as folder:
+            _write(folder, [item for item in taken if item.dataset == name], name)
+    return [Dataset(target) for target in targets.values()]
+
+
+def _tell(item: Taken) -> None:
+    """Say what a person should know of a frame that can be used."""
+    told = images.header(item.data).oddities(item.image.suffix)
+    alone = folders.uncovered(item.annotation) if item.dataset == "ps" else []
+    told += [f"box of {name} without a contour: trained as background" for name in alone]
+    for what in told:
+        log.warning("%s", Problem(item.image, what))
 
 
 def _drawings(found: Source, order: Order) -> list[Drawing]:
@@ -83,20 +106,26 @@ def _drawings(found: Source, order: Order) -> list[Drawing]:
         drawings = list(masks.read_source(found, order.classes, order.mask_threshold))
     else:
         drawings = list(formats.READERS[order.form](found, order.classes))
-    twice = [frame for frame, n in Counter(drawing.frame for drawing in drawings).items() if n > 1]
-    found.problems += [Problem(frame, "labelled twice", expected="one label a frame") for frame in twice]
-    named = {drawing.frame for drawing in drawings}
-    told = {Path(problem.path).stem.removesuffix("_mask") for problem in found.problems if isinstance(problem, Problem)}
-    rest = [frame for frame in found.frames if frame not in named and frame.stem not in told]
-    if order.unlabelled == "error" and not any(isinstance(p, Problem) and p.pointer for p in found.problems):
-        cure = "its label, or --unlabelled background|skip"
-        found.problems += [Problem(frame, "frame without a label", expected=cure) for frame in rest]
+    for frame, n in Counter(drawing.frame for drawing in drawings).items():
+        if n > 1:
+            _spoil(found, frame, Problem(frame, "labelled twice", expected="one label a frame"))
+    named = {drawing.frame for drawing in drawings} | found.bad
+    rest = [frame for frame in found.frames if frame not in named]
+    if order.unlabelled == "error":
+        for frame in rest:
+            cure = "its label, or --unlabelled background|skip"
+            _spoil(found, frame, Problem(frame, "frame without a label", expected=cure))
     if order.unlabelled == "background":
         drawings += [Drawing(frame, Annotation(), frame, found.split(frame)) for frame in rest]
     if not drawings and not found.problems:
         wanted = f"frames and labels as {order.form} keeps them"
-        found.problems.append(Problem(found.path, "nothing to import", expected=wanted))
-    return drawings
+        raise InputDataError(Problem(found.path, "nothing to import", expected=wanted))
+    return [drawing for drawing in drawings if drawing.frame not in found.bad]
+
+
+def _spoil(found: Source, frame: Path, *problems: Problem | str) -> None:
+    found.problems.extend(problems)
+    found.bad.add(frame)
 
 
 def _taken(found: Source, order: Order, drawings: Sequence[Drawing], report: Report) -> list[Taken]:
@@ -108,14 +137,16 @@ def _taken(found: Source, order: Order, drawings: Sequence[Drawing], report: Rep
     contours = any(drawing.annotation.is_contour for drawing in drawings)
     taken = []
     for done, drawing in enumerate(drawings, 1):
-        with found.noting(drawing.frame):
+        try:
             taken.append(_take(drawing, order, contours=contours))
+        except InputDataError as error:
+            _spoil(found, drawing.frame, *error.problems)
         report(done, len(drawings))
     for split in folders.SPLIT_FOLDERS:
-        with found.noting(found.path):
-            folders.check_names([item.image for item in taken if item.split == split])
+        folders.check_names([item.image for item in taken if item.split == split])
+    lost = len(found.bad) + found.loose
     allowed = float(order.most[:-1]) / 100 * len(found.frames) if order.most.endswith("%") else float(order.most)
-    if found.problems and (not order.skip or not taken or len(found.problems) > allowed):
+    if found.problems and (not order.skip or not taken or found.fatal or lost > allowed):
         raise InputDataError(*found.problems)
     return taken
 
@@ -143,10 +174,6 @@ def _take(drawing: Drawing, order: Order, *, contours: bool) -> Taken:
         dataset,
         drawing.split or order.split,
     )
-
-
-def _target(to: Path, name: str) -> Path:
-    return to if to.name == FOLDERS[name] else to / FOLDERS[name]
 
 
 def _details(order: Order, path: Path, found: Source) -> dict[str, Any]:
@@ -180,13 +207,12 @@ def _write(folder: Path, taken: Sequence[Taken], name: str) -> None:
 def _write_frame(folder: Path, item: Taken, place: str, *, contour: bool) -> None:
     stem = item.image.stem
     _put(folder / "images" / place / item.image.name, item.data)
-    coarse = any(shape.coarse for shape in item.annotation.polygons)
     boxes = item.annotation.boxes
-    if contour or coarse:
-        drawn = replace(item.annotation, boxes=()) if contour else item.annotation
+    drawn = replace(item.annotation, boxes=()) if contour else item.annotation
+    if contour or drawn.mask is not None or drawn.polygons or drawn.regions:
         mask = raster.rasterise(drawn, *item.size)
         _put(folder / "masks" / place / f"{stem}_mask.png", images.encode(mask * 255, ".png"))
-    if boxes or not contour:
+    if boxes or not (contour or drawn.mask is not None):
         text = "".join(f"{yolo.line(box, item.size)}\n" for box in boxes)
         _put(folder / "labels" / place / f"{stem}.txt", text.encode())
 
@@ -203,20 +229,27 @@ def export(form: str, *, layout: Layout, out: Path) -> list[str]:
         InputDataError: every frame that cannot be used.
         ConflictError: there is something at ``out``.
     """
+    if out.resolve().is_relative_to(layout.root.resolve()):
+        raise ConfigError(Problem(out, "inside the data set that is exported", expected="another --to"))
     problems: list[Problem | str] = []
-    found: list[tuple[Path, Size, Annotation]] = []
+    found: dict[str, list[tuple[Path, Size, Annotation]]] = defaultdict(list)
     for path in layout.all_images():
         try:
             frame, drawn = layout.frame(path).load()
-            found.append((path, (frame.segmentation_mask.shape[0], frame.segmentation_mask.shape[1]), drawn))
+            drawn = replace(drawn, mask=None) if layout.mask_source == "box" and drawn.labels else drawn
+            size = (frame.segmentation_mask.shape[0], frame.segmentation_mask.shape[1])
+            found[SPLIT_FOLDER.get(layout.split_of(path) or "", "")].append((path, size, drawn))
         except InputDataError as error:
             problems += error.problems
     if problems:
         raise InputDataError(*problems)
-    folders.check_names(path for path, _, _ in found)
+    lost = []
     with artifacts.writing(out, component="export_labels", details={"format": form}) as folder:
-        lost = formats.write(form, [(path.name, size, drawn) for path, size, drawn in found], folder)
-        _copy(folder, (path for path, _, _ in found))
+        for place, frames in found.items():
+            folders.check_names(path for path, _, _ in frames)
+            (folder / place).mkdir(exist_ok=True)
+            lost += formats.write(form, [(path.name, size, drawn) for path, size, drawn in frames], folder / place)
+            _copy(folder / place, (path for path, _, _ in frames))
     return lost
 
 

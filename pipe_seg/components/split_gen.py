@@ -32,16 +32,11 @@ def run(
     Raises:
         InputDataError: frames that cannot be used.
         ConfigError: a split would hold no frame.
-        ConflictError: there is a split file already and ``replace`` was not said.
+        ConflictError: there is another split file already and ``replace`` was not said.
     """
     problems = [problem for frame in statistics.frames for problem in frame.problems]
     if problems:
         raise InputDataError(*problems)
-    taken = [root / splits.NAME for root in roots.values() if (root / splits.NAME).exists()]
-    if taken and not replace:
-        raise ConflictError(
-            *(Problem(path, "is frozen already", expected="--replace to make another") for path in taken)
-        )
     side = _own(statistics) if legacy else _divided(statistics, fractions, seed)
     made: dict[str, str | int | float | bool | None] = {
         "group_by": group_by,
@@ -52,9 +47,23 @@ def run(
     }
     made["id"] = _id(statistics, side, made)
     files = {name: _file(statistics, name, root, side, made) for name, root in roots.items()}
+    if not replace:
+        _check_free(roots, files)
     for name, root in roots.items():
         artifacts.write_json(root / splits.NAME, files[name].model_dump(mode="json"))
     return files
+
+
+def _check_free(roots: Mapping[str, Path], files: Mapping[str, SplitFile]) -> None:
+    """Let only the same split be written again, as after a run that was killed between two files."""
+    cure = "--replace to make another"
+    for name, root in roots.items():
+        try:
+            same = splits.read(root) in (None, files[name])
+        except InputDataError:
+            same = False
+        if not same:
+            raise ConflictError(Problem(root / splits.NAME, "is frozen already", expected=cure))
 
 
 def _own(statistics: Statistics) -> list[str]:

@@ -96,6 +96,8 @@ def discover(root: Path, *, frozen: bool = True) -> list[DataSet]:
 def _paths(dataset: DataSet) -> list[Path]:
     """Give all frames, each with a name of its own in its split."""
     found = dataset.layout.all_images()
+    if dataset.labelled and found and (dataset.layout.frozen or any(map(dataset.layout.split_of, found))):
+        dataset.layout.check_known()
     for split in SPLITS:
         folders.check_names([path for path in found if _split(dataset.layout, path) == split])
     return found
@@ -170,6 +172,8 @@ def _oddities(waiting: FrameFile, frame: Frame, drawn: Annotation) -> list[str]:
         overlap = np.sum(shapes & drawn.mask) / max(np.sum(shapes | drawn.mask), 1)
         if overlap < 0.8:
             told.append(f"mask and contours are two things: IoU {overlap:.2f}")
+    if waiting.mask_source == "contour":
+        told += [f"box of {name} without a contour: trained as background" for name in folders.uncovered(drawn)]
     if waiting.mask_source == "contour" and not frame.segmentation_mask.any():
         told.append("empty mask")
     return told

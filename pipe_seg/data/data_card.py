@@ -74,8 +74,10 @@ def _split(tally: Tally, groups: Sequence[str]) -> dict[str, Any]:
 
 def _imported(folder: Path) -> dict[str, Any] | None:
     """Give what ``data import`` wrote down, if the folder was imported."""
-    record = artifacts.Artifact(folder)
-    return record.record["details"] if (folder / artifacts.RECORD).is_file() else None
+    try:
+        return dict(artifacts.Artifact(folder).record["details"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _licence(folder: Path) -> str | None:

@@ -21,6 +21,7 @@ import numpy as np
 from pipe_seg import images
 
 SHORT_SIDE_PX = 240
+MAX_ASPECT = 8
 FEATURES = 150
 WORDS = 2048
 NEAREST_WORDS = 3
@@ -68,7 +69,10 @@ def look(data: bytes) -> Look:
     Raises:
         ValueError: it cannot be decoded.
     """
-    grey = _upright(images.decode(data, images.GREY_HALF))
+    grey = images.decode(data, images.GREY_HALF)
+    if max(grey.shape) > MAX_ASPECT * min(grey.shape):
+        raise ValueError("too long and narrow to be compared")
+    grey = _upright(grey)
     height, width = grey.shape
     inner = np.zeros((height, width), np.uint8)
     inner[int(TEXT_ROWS[0] * height) : int(TEXT_ROWS[1] * height)] = 255

@@ -26,7 +26,8 @@ class Tally:
     def of(cls, frame: Frame) -> "Tally":
         """Count one frame."""
         mask = frame.segmentation_mask
-        counts = Counter({"frames": 1, "boxes": len(frame.boxes), "without_defect": int(not frame.labels)})
+        counts = Counter({"frames": 1, "boxes": len(frame.boxes), "without_defect": int(not mask.any())})
+        counts["class_unknown"] = int(bool(mask.any()) and not frame.labels)
         counts["content"] = _content(frame)
         counts["defect_area_ppm"] = int(np.count_nonzero(mask)) * 1_000_000 // mask.size
         counts.update(f"frames_of.{CLASS_NAMES[label]}" for label in frame.labels)

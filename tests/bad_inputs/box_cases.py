@@ -27,7 +27,14 @@ def cases() -> Iterator[Case]:
     named = boxes({"a.jpg": jpeg(2)}) | {"PipeBoxSegmentation/classes.txt": "crack\nroot\n"}
     yield Case("C classes of another set", named, IMPORT, 3, "unknown class")
     yield Case("C classes renamed", named, (*IMPORT, "--class-map", "crack=rupture", "--class-map", "root=-"), 0)
-    for name, text in {"list": "a: [", "no names": "nc: 2\n", "alias bomb": bomb()}.items():
+    for name, text in {
+        "list": "a: [",
+        "no names": "nc: 2\n",
+        "odd names": 'names: {"²": a}',
+        "a date": "names: [2001-99-99]",
+        "deep": "[" * 3000,
+        "alias bomb": bomb(),
+    }.items():
         broken = boxes({"a.jpg": jpeg(2)}) | {"PipeBoxSegmentation/data.yaml": text}
         yield Case(f"C data.yaml {name}", broken, IMPORT, 3, "data.yaml")
     for name, (text, code, says) in documents().items():

@@ -81,6 +81,7 @@ def frames() -> Iterator[tuple[str, bytes, str]]:
     yield "1x1", png(np.zeros((1, 1, 3), np.uint8)), "each side"
     yield "1x500", png(np.zeros((1, 500, 3), np.uint8)), "each side"
     yield "500x1", png(np.zeros((500, 1, 3), np.uint8)), "each side"
+    yield "2000x2 is no DoS", png(np.zeros((2, 2000, 3), np.uint8)), ""
     yield "17000x2", png(np.zeros((2, 17000, 3), np.uint8)), "each side"
     yield "CMYK JPEG is converted", saved("JPEG", mode="CMYK"), ""
     yield "PNG called jpg", plain, ""

@@ -115,7 +115,7 @@ def coco_objects() -> Table:
         "packed garbage": ({"segmentation": runs | {"counts": "~~~~garbage"}}, "packed"),
         "packed cut": ({"segmentation": runs | {"counts": "oooo"}}, "packed"),
         "packed empty": ({"segmentation": runs | {"counts": ""}}, "not the runs"),
-        "box of 3": ({"segmentation": None, "bbox": [1, 2, 3]}, "/annotations/0/bbox"),
+        "box of 3": ({"segmentation": None, "bbox": [1, 2, 3]}, "not a box"),
         "box without area": ({"segmentation": None, "bbox": [1, 2, 0, 3]}, "box without area"),
         "box turned": ({"segmentation": None, "bbox": [9, 9, -3, 3]}, "box without area"),
         "box outside": ({"segmentation": None, "bbox": [60, 2, 30, 3]}, "box outside"),
@@ -214,6 +214,7 @@ def cvat_video() -> Table:
 
     return {
         "fine": (track("0", "1", "2"), 0, ""),
+        "key frames only": (track("0", "2"), 3, "annotations.xml:3: frames left out of a track"),
         "outside": (track("0", outside="1"), 0, ""),
         "out of order": (track("1", "0"), 3, "annotations.xml:3: frame numbers out of order"),
         "twice": (track("1", "1"), 3, "annotations.xml:3: frame numbers out of order"),
@@ -243,6 +244,7 @@ def via() -> Table:
         "uneven": (row(square.replace(", 5, 5]", ", 5]")), 3, "via.csv:2: not a polygon region"),
         "a point": (row('"{""name"": ""point"", ""cx"": 1, ""cy"": 2}"'), 3, "via.csv:2: region without an area"),
         "circle without radius": (row('"{""name"": ""circle"", ""cx"": 1, ""cy"": 2}"'), 3, "via.csv:2: not a polygon"),
+        "an open line": (row(square.replace("polygon", "polyline")), 3, "via.csv:2: region without an area"),
         "unknown class": (row(attributes='"{""class"": ""crack""}"'), 3, "via.csv:2: unknown class"),
         "no class": (row(attributes='"{}"'), 3, "via.csv:2: unknown class"),
         "huge number": (row(square.replace("[1,", "[1e400,")), 3, "via.csv:2: not plain JSON"),
@@ -274,6 +276,7 @@ def studio() -> Table:
         "two classes": (task({"value": value | {"polygonlabels": ["rupture", "obstacle"]}}), 3, "not one class"),
         "unknown class": (task({"value": value | {"polygonlabels": ["crack"]}}), 3, "unknown class"),
         "2 points": (task({"value": value | {"points": [[1, 1], [2, 2]]}}), 3, "not a contour"),
+        "shape of another kind": (task({"type": "bitmasklabels"}), 3, "shape of another kind"),
         "text": (task({"value": value | {"points": "x"}}), 3, "#/0/annotations/0/result/0/value/points"),
         "brush cut": (task(brush(*struct.pack(">I", PIXELS * 4), 1)), 3, "cut short"),
         "brush of another": (task(brush(*struct.pack(">I", 12), 1, 1, 1)), 3, "not the runs"),
@@ -312,6 +315,8 @@ def archives() -> Table:
         "many": (many(), 6, "too many members"),
         "no ZIP": (b"PK nothing", 3, "cannot be unpacked"),
         "cut": (whole[: len(whole) // 2], 3, "cannot be unpacked"),
+        "flipped bytes": (whole[:80] + bytes(200) + whole[280:], 3, "cannot be unpacked"),
+        "of a Mac": (packed(good | {"__MACOSX/images/._a.jpg": b"x"}), 0, ""),
         "empty": (b"", 3, "cannot be unpacked"),
     }
 

@@ -112,9 +112,10 @@ def test_a_split_is_frozen_with_digests_and_repeats(user: Path, cli: Command, tm
     assert len(first["frames"]) == 12
     assert all(len(entry["sha256"]) == 64 for entry in first["frames"].values())
     assert first["made"]["id"] == frozen(user / "PipeSegmentation")["made"]["id"]
-    assert "is frozen already" in cli("data", "split", user, "--seed", "5", code=5).stderr
-    cli("data", "split", user, "--seed", "5", "--replace")
+    (user / "PipeSegmentation" / "splits.json").unlink()  # as after a kill between the two files
+    cli("data", "split", user, "--seed", "5")
     assert frozen(user / "PipeBoxSegmentation") == first
+    assert "is frozen already" in cli("data", "split", user, "--seed", "6", code=5).stderr
     cli("data", "split", user, "--seed", "6", "--replace")
     assert frozen(user / "PipeBoxSegmentation") != first
 
@@ -135,6 +136,9 @@ def test_a_frame_changed_or_added_after_the_split_is_named(user: Path, cli: Comm
 def test_splits_made_apart_are_refused(user: Path, cli: Command, tmp_path: Path) -> None:
     for name in ("PipeBoxSegmentation", "PipeSegmentation"):
         cli("data", "split", user / name, "--group-by", "name")
+    told = cli("data", "build", "pbs", "--manual-dir", user, code=3, TFDS_DATA_DIR=str(tmp_path / "tfds")).stderr
+    assert "made apart from" in told
+    (user / "PipeSegmentation" / "splits.json").unlink()
     told = cli("data", "build", "pbs", "--manual-dir", user, code=3, TFDS_DATA_DIR=str(tmp_path / "tfds")).stderr
     assert "made apart from" in told
 
@@ -185,7 +189,7 @@ def test_labels_go_to_a_tool_and_come_back(user: Path, cli: Command, tmp_path: P
     cli("data", "import", tmp_path / form, "--from", form, "--to", tmp_path / "back", "--dataset", "ps")
     back = tmp_path / "back" / "PipeSegmentation"
     for path in sorted((source / "masks").rglob("*.png")):
-        returned = masks.read(back / "masks" / "train" / path.name)
+        returned = masks.read(back / "masks" / path.parent.name / path.name)
         if form != "yolo":
             np.testing.assert_array_equal(returned, masks.read(path))
         elif path.stem.removesuffix("_mask") not in told:
@@ -287,3 +291,142 @@ def test_the_real_polygons_are_imported_as_far_as_the_masks_agree(cli: Command, 
     # The PNGs were drawn finer than these polygons of whole pixels: no rule of filling brings them closer.
     assert np.mean(overlap) > 0.96
     assert min(overlap) > 0.85
+
+
+def labelled(folder: Path, name: str, shapes: list[dict[str, Any]]) -> None:
+    """A frame and its LabelMe file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.jpg").write_bytes(jpeg(ord(name[0])))
+    (folder / f"{name}.json").write_text(json.dumps({"imagePath": f"{name}.jpg", "shapes": shapes}))
+
+
+TRIANGLE = {"label": "rupture", "points": [[5, 5], [40, 5], [20, 30]], "shape_type": "polygon"}
+SQUARE = {"label": "obstacle", "points": [[5, 5], [20, 20]], "shape_type": "rectangle"}
+LINE = {"label": "rupture", "points": [[5, 5], [40, 5]], "shape_type": "linestrip"}
+
+
+def test_a_mask_is_kept_whatever_the_data_set(tmp_path: Path, cli: Command) -> None:
+    mask = np.zeros((48, 64), np.uint8)
+    mask[10:30, 20:50] = 255
+    (tmp_path / "s" / "masks").mkdir(parents=True)
+    (tmp_path / "s" / "a.jpg").write_bytes(jpeg(1))
+    (tmp_path / "s" / "masks" / "a_mask.png").write_bytes(images.encode(mask, ".png"))
+    cli("data", "import", tmp_path / "s", "--from", "masks", "--dataset", "pbs", "--to", tmp_path / "o")
+    kept = masks.read(tmp_path / "o" / "PipeBoxSegmentation" / "masks" / "train" / "a_mask.png")
+    np.testing.assert_array_equal(kept * 255, mask)
+    figures = json.loads(cli("data", "check", tmp_path / "o", "--json").stdout)["datasets"]["pbs"]
+    assert figures["without_defect"] == 0
+
+
+def test_a_frame_with_one_bad_object_is_left_out_whole(tmp_path: Path, cli: Command) -> None:
+    labelled(tmp_path / "s", "a", [TRIANGLE])
+    labelled(tmp_path / "s", "b", [TRIANGLE, LINE])
+    labelled(tmp_path / "s", "c", [LINE])
+    flags = ("data", "import", tmp_path / "s", "--from", "labelme", "--unlabelled", "background", "--on-bad", "skip")
+    cli(*flags, "--max-bad", "1", "--to", tmp_path / "o", code=3)
+    found = json.loads(cli(*flags, "--max-bad", "2", "--to", tmp_path / "o", "--json").stdout)
+    assert found["written"] == {str(tmp_path / "o" / "PipeSegmentation"): {"train": 1}}
+    assert len(found["left_out"]) == 2
+
+
+def test_a_bad_object_in_a_file_for_many_frames_spoils_its_frame_only(tmp_path: Path, cli: Command) -> None:
+    source = tmp_path / "s"
+    source.mkdir()
+    for name in "abc":
+        (source / f"{name}.jpg").write_bytes(jpeg(ord(name)))
+    objects = [
+        {"id": 1, "image_id": 0, "category_id": 1, "bbox": [5, 5, 9, 9]},
+        {"id": 2, "image_id": 1, "category_id": 1, "segmentation": [[1, 2, 3, 4]]},
+    ]
+    listed = [{"id": i, "file_name": f"{name}.jpg", "width": 64, "height": 48} for i, name in enumerate("ab")]
+    content = {"images": listed, "annotations": objects, "categories": [{"id": 1, "name": "rupture"}]}
+    (source / "x.json").write_text(json.dumps(content))
+    flags = ("data", "import", source, "--from", "coco", "--on-bad", "skip", "--json")
+    cli(*flags, "--max-bad", "1", "--to", tmp_path / "o", code=3)
+    left_out = json.loads(cli(*flags, "--max-bad", "2", "--to", tmp_path / "o").stdout)["left_out"]
+    assert any("#/annotations/1" in line for line in left_out)
+    assert any("c.jpg: frame without a label" in line for line in left_out)
+    found = json.loads(cli(*flags, "--max-bad", "1", "--unlabelled", "background", "--to", tmp_path / "p").stdout)
+    assert found["written"] == {str(tmp_path / "p" / "PipeBoxSegmentation"): {"train": 2}}
+
+
+@pytest.mark.parametrize("folder", ["val", "valid", "val2017", "val_images", "Validation", "obj_Validation_data"])
+def test_a_source_s_own_split_is_kept(tmp_path: Path, cli: Command, folder: str) -> None:
+    labelled(tmp_path / "test" / "s" / "train", "a", [TRIANGLE])
+    labelled(tmp_path / "test" / "s" / folder, "b", [TRIANGLE])
+    found = cli("data", "import", tmp_path / "test" / "s", "--from", "labelme", "--to", tmp_path / "o", "--json")
+    assert json.loads(found.stdout)["written"] == {str(tmp_path / "o" / "PipeSegmentation"): {"train": 1, "val": 1}}
+
+
+def test_a_box_beside_contours_is_told_for_it_trains_as_background(
+    tmp_path: Path, cli: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    labelled(tmp_path / "s", "a", [TRIANGLE, SQUARE])
+    cli("data", "import", tmp_path / "s", "--from", "labelme", "--to", tmp_path / "o")
+    assert "a.jpg: box of obstacle without a contour: trained as background" in caplog.text
+    assert "box of obstacle without a contour" in cli("data", "check", tmp_path / "o").stderr
+
+
+def test_a_scene_of_validation_is_left_out_of_the_test(user: Path, cli: Command, tmp_path: Path) -> None:
+    root = user / "PipeSegmentation"
+    for kind, suffix in (("images", ".jpg"), ("masks", "_mask.png")):
+        (root / kind / "test").mkdir()
+        shutil.copy(root / kind / "val" / f"000054_0{suffix}", root / kind / "test" / f"copy{suffix}")
+        shutil.copy(root / kind / "val" / f"000055_0{suffix}", root / kind / "test" / f"000055_7{suffix}")
+    for suffix, data in ((".jpg", jpeg(5)), ("_mask.png", images.encode(np.zeros((48, 64), np.uint8), ".png"))):
+        kind = "images" if suffix == ".jpg" else "masks"
+        (root / kind / "test" / f"own{suffix}").write_bytes(data)
+    built = cli("data", "build", "ps", "--manual-dir", user, "--json", TFDS_DATA_DIR=str(tmp_path / "t"))
+    assert json.loads(built.stdout)["frames"] == {"train": 8, "validation": 4, "test": 1}
+
+
+def test_frames_in_no_split_are_named(user: Path, cli: Command, tmp_path: Path) -> None:
+    root = user / "PipeSegmentation"
+    shutil.copytree(root / "images" / "val", root / "images" / "holdout")
+    build = ("data", "build", "ps", "--manual-dir", user)
+    assert "holdout/000054_0.jpg: in no split" in cli(*build, code=3, TFDS_DATA_DIR=str(tmp_path / "t")).stderr
+    assert "in no split" in cli("data", "check", user, code=3).stderr
+
+
+def test_a_frozen_frame_that_is_gone_is_named(user: Path, cli: Command, tmp_path: Path) -> None:
+    cli("data", "split", user, "--group-by", "name")
+    (user / "PipeSegmentation" / "images" / "train" / "000050_0.jpg").unlink()
+    build = ("data", "build", "ps", "--manual-dir", user)
+    told = cli(*build, code=3, TFDS_DATA_DIR=str(tmp_path / "t")).stderr
+    assert "000050_0.jpg: listed in splits.json but not there" in told
+
+
+def test_an_unknown_runner_is_a_wrong_option(user: Path, cli: Command, tmp_path: Path) -> None:
+    build = ("data", "build", "ps", "--manual-dir", user, "--runner", "NoSuchRunner")
+    assert "not Beam's options" in cli(*build, code=2, TFDS_DATA_DIR=str(tmp_path / "t")).stderr
+
+
+def test_roboflow_s_own_files_are_no_labels(tmp_path: Path, cli: Command) -> None:
+    source = tmp_path / "s"
+    for split in ("train", "valid"):
+        (source / split / "images").mkdir(parents=True)
+        (source / split / "labels").mkdir()
+        name = f"{split}_jpg.rf.0a1b2c"
+        (source / split / "images" / f"{name}.jpg").write_bytes(jpeg(ord(split[0])))
+        (source / split / "labels" / f"{name}.txt").write_text("0 .5 .5 .2 .2\n")
+    for name in ("README.roboflow.txt", "README.dataset.txt"):
+        (source / name).write_text("made elsewhere\n")
+    (source / "data.yaml").write_text("names: [rupture]\nnc: 1\nroboflow: {license: x}\n")
+    found = json.loads(cli("data", "import", source, "--from", "roboflow", "--to", tmp_path / "o", "--json").stdout)
+    assert found["written"] == {str(tmp_path / "o" / "PipeBoxSegmentation"): {"train": 1, "val": 1}}
+
+
+def test_labels_kept_apart_from_their_shape_are_joined(tmp_path: Path, cli: Command) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a.jpg").write_bytes(jpeg(1))
+    box = {"x": 10, "y": 10, "width": 20, "height": 20, "rotation": 0}
+    results = [
+        {"id": "r1", "type": "rectangle", "value": box},
+        {"id": "r1", "type": "labels", "value": {**box, "labels": ["rupture"]}},
+        {"type": "relation", "from_id": "r1", "to_id": "r1", "direction": "right"},
+    ]
+    (tmp_path / "s" / "x.json").write_text(
+        json.dumps([{"data": {"image": "a.jpg"}, "annotations": [{"result": results}]}])
+    )
+    cli("data", "import", tmp_path / "s", "--from", "labelstudio", "--to", tmp_path / "o")
+    assert (tmp_path / "o/PipeBoxSegmentation/labels/train/a.txt").read_text().startswith("2 0.2 0.2 0.2 0.2")

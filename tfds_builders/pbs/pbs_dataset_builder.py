@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipe_seg.annotations import raster
-from pipe_seg.annotations.folders import Layout, check_apart, check_made_together
+from pipe_seg.annotations.folders import Layout, check_apart, check_made_together, held_out_frames
 from pipe_seg.annotations.frame_file import FrameFile
 from pipe_seg.data import synthetic
 from pipe_seg.data.examples import FrameBuilder
@@ -35,10 +35,8 @@ class Builder(FrameBuilder):
         own = set() if layout.legacy else layout.groups("validation") | layout.groups("test")
         away = contours.paths("validation", "test") + ([] if layout.legacy else layout.paths("validation", "test"))
         found = {"train": layout.frames("train", without=held_out | own, apart_from=away)}
-        for split in layout.splits()[1:]:
-            found[split] = layout.frames(split, without=contours.groups("train"))
         check_apart(found["train"], held_out | own)
-        return found
+        return found | held_out_frames(layout, contours.groups("train"))
 
     def rendered_frames(self) -> Mapping[str, Sequence["RenderedBoxes"]]:
         """Give 400 frames to train on and 60 to validate on, their boxes filled in."""

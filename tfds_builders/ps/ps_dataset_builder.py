@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipe_seg.annotations.folders import Layout, check_apart
+from pipe_seg.annotations.folders import Layout, check_apart, held_out_frames
 from pipe_seg.annotations.frame_file import FrameFile
 from pipe_seg.data import synthetic
 from pipe_seg.data.examples import FrameBuilder
@@ -31,7 +31,7 @@ class Builder(FrameBuilder):
         away = [] if layout.legacy else layout.paths("validation", "test")
         found = {"train": layout.frames("train", without=own, apart_from=away)}
         check_apart(found["train"], own)
-        return found | {split: layout.frames(split) for split in layout.splits()[1:]}
+        return found | held_out_frames(layout, set())
 
     def rendered_frames(self) -> Mapping[str, Sequence["RenderedContours"]]:
         """Give 40 frames to train on and 60 to validate on, with their exact contours."""

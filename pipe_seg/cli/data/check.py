@@ -40,7 +40,7 @@ def check(
         from pipe_seg.components.example_validator import page
 
         with artifacts.environment(html):
-            html.write_text(page.render(statistics, anomalies), "utf-8")
+            html.write_text(page.render(statistics, anomalies), "utf-8", errors="backslashreplace")
     if as_json:
         found = [anomaly.to_json() for anomaly in anomalies]
         click.echo(json.dumps({**statistics.to_json(), "anomalies": found}))
