@@ -73,14 +73,14 @@ class Source:
         return [path for path in self._listed(self.root) if path.suffix.lower() in suffixes and path.name not in own]
 
     def frame(self, name: object, problem: Problem) -> Path:
-        """Give the frame that a label file calls ``name``; ``problem`` says where.
+        """Give the frame that a label file calls ``name``, its suffix left out or not; ``problem`` says where.
 
         Raises:
             RefusedError: the name points outside.
             InputDataError: no such frame, or more than one.
         """
         wanted = names.relative(name, problem)
-        found = self._named.get(wanted.name, [])
+        found = self._named.get(wanted.name) or ([] if wanted.suffix else self._stems.get(wanted.name, []))
         exact = [path for path in found if path.as_posix().endswith(f"/{wanted.as_posix()}")] or found
         near = [path for path in exact if path.parent == Path(problem.path).parent] or exact
         if len(near) == 1:

@@ -77,7 +77,8 @@ def _csv(path: Path) -> dict[str, list[Row]]:
     problems: list[Problem | str] = []
     try:
         rows = csv.DictReader(io.StringIO(documents.read_text(path), newline=""), strict=True)
-        _check_header(path, rows.fieldnames or ())
+        rows.fieldnames = [name.lstrip("#") for name in rows.fieldnames or ()]
+        _check_header(path, rows.fieldnames)
         for cells in rows:
             try:
                 regions = found[str(cells["filename"])]

@@ -47,7 +47,7 @@ def _check_size(path: Path, root: Any, size: Size) -> None:
     if declared is None:
         return
     told = tuple(decimal((declared.findtext(name) or "").strip()) for name in ("height", "width"))
-    if told != size:
+    if told not in (size, (0, 0)):
         got = f"{declared.findtext('width')}x{declared.findtext('height')}"
         raise InputDataError(Problem(path, "size of another frame", declared.line, got, f"{size[1]}x{size[0]}"))
 

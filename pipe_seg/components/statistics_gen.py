@@ -1,6 +1,7 @@
 """Raw folders → what is in them: every frame read once, its labels, its copies and the scenes it belongs to."""
 
 import hashlib
+import logging
 import os
 import re
 from collections import Counter, defaultdict
@@ -26,8 +27,11 @@ from pipe_seg.errors import InputDataError, PipeSegError, Problem, RefusedError
 from pipe_seg.schema import CLASS_NAMES, FOLDERS, SPLITS, Annotation, Frame, MaskSource
 
 CONSTANT_SPREAD = 3.0
+MAX_LOOKS = 20_000
 
 Report = Callable[[int, int], None]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ def run(
     tasks = [(dataset, path) for dataset in datasets for path in _paths(dataset)]
     if not tasks:
         raise InputDataError(Problem(root, "no frames here", expected="images, as datasets/README.md shows"))
-    look = group_by in ("auto", "hash")
+    look = group_by in ("auto", "hash") and len(tasks) <= MAX_LOOKS
+    if group_by in ("auto", "hash") and not look:
+        log.warning("%s: %d frames are too many to compare by look: name and bytes only", root, len(tasks))
     frames = _scan(tasks, look, lambda done: tell(done, 2 * len(tasks) if look else len(tasks)))
     links = _links(
         frames, group_by, pattern, lambda done, total: tell(len(tasks) * (1 + done // total), 2 * len(tasks))
@@ -140,7 +146,7 @@ def _read(dataset: DataSet, path: Path, *, look: bool) -> Found:
     except PipeSegError as error:
         problems, refused = list(error.problems), isinstance(error, RefusedError)
     seen = _look(data) if look else None
-    if seen is not None and _constant(data):
+    if size != (0, 0) and not problems and _constant(data):
         oddities.append("one colour all over")
     digest = hashlib.sha256(data).hexdigest()
     split = _split(dataset.layout, path)
@@ -191,7 +197,7 @@ def _links(frames: Sequence[Found], group_by: str, pattern: str | None, tell: Re
     links = [Link(*pair, why) for why, values in keys.items() for pair in grouping.equal(values) if pair[0] != pair[1]]
     digests = [frame.sha256 if frame.size != (0, 0) else None for frame in frames]
     links += [Link(*pair, "bytes") for pair in grouping.equal(digests) if pair[0] != pair[1]]
-    if group_by in ("auto", "hash"):
+    if any(frame.look for frame in frames):
         links += _alike(frames, tell)
     return links
 

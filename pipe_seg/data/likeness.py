@@ -83,7 +83,7 @@ def look(data: bytes) -> Look:
     small = cv2.resize(grey, (round(width / 2), round(height / 2)), interpolation=cv2.INTER_AREA)
     return Look(
         np.array([point.pt for point in points[: len(rooted)]], np.float32).reshape(-1, 2),
-        rooted.astype(np.float32),
+        rooted.astype(np.float16),
         _contrast(small),
         _middle(small),
     )
@@ -183,12 +183,12 @@ def _thumb(picture: np.ndarray) -> np.ndarray:
 
 def _words(looks: Sequence[Look]) -> tuple[np.ndarray, np.ndarray]:
     """Give (frames, words) weights of each frame as it is and mirrored, rows of length 1."""
-    everything = np.concatenate([np.zeros((0, 128), np.float32), *(seen.features for seen in looks)])
+    everything = np.concatenate([np.zeros((0, 128), np.float16), *(seen.features for seen in looks)])
     if not len(everything):
         empty = np.zeros((len(looks), 1), np.float32)
         return empty, empty
     chosen = np.linspace(0, len(everything) - 1, min(WORDS, len(everything))).astype(int)
-    vocabulary = everything[np.unique(chosen)]
+    vocabulary = everything[np.unique(chosen)].astype(np.float32)
     owner = np.repeat(np.arange(len(looks)), [len(seen.features) for seen in looks])
     plain = _histogram(everything, vocabulary, owner, len(looks))
     mirrored = _histogram(everything[:, MIRRORED], vocabulary, owner, len(looks))
@@ -201,7 +201,7 @@ def _histogram(features: np.ndarray, vocabulary: np.ndarray, owner: np.ndarray, 
     near = min(NEAREST_WORDS, words)
     total = np.zeros(frames * words, np.float64)
     for start in range(0, len(features), 8192):
-        likeness = features[start : start + 8192] @ vocabulary.T
+        likeness = features[start : start + 8192].astype(np.float32) @ vocabulary.T
         nearest = np.argpartition(-likeness, near - 1, axis=1)[:, :near]
         weight = np.maximum(np.take_along_axis(likeness, nearest, 1) - 0.5, 0) ** 2
         cell = owner[start : start + 8192, None] * words + nearest
@@ -242,7 +242,7 @@ def _transform(one: Look, other: Look, *, mirrored: bool) -> np.ndarray | None:
         return None
     points = one.points * [-1.0, 1.0] if mirrored else one.points
     features = one.features[:, MIRRORED] if mirrored else one.features
-    likeness = features @ other.features.T
+    likeness = features.astype(np.float32) @ other.features.astype(np.float32).T
     rows = np.arange(len(likeness))
     nearest = likeness.argmax(1)
     best = likeness[rows, nearest]

@@ -147,6 +147,8 @@ def documents() -> dict[str, tuple[str | bytes, int, str]]:
         "fine": (xml(item(corners())), 0, ""),
         "no objects": (xml(), 0, ""),
         "no size": (xml(item(corners()), size=""), 0, ""),
+        "size not told": (xml(item(corners()), size=SIZE.replace("64", "0").replace("48", "0")), 0, ""),
+        "name without a suffix": (xml(item(corners()), name="a"), 0, ""),
     }
     for value in ("nan", "", "inf", "1_0", "ten", "٥", "1e999", "0x5"):
         found[f"corner {value!r}"] = (xml(item(corners(x_min=value))), 3, "a.xml:4: not a box")

@@ -234,6 +234,7 @@ def via() -> Table:
     return {
         "fine": (row(), 0, ""),
         "no region": (row('"{}"', '"{}"'), 0, ""),
+        "of version 1": ("#" + row(), 0, ""),
         "name upwards": (row(name="../a.jpg"), 6, "name points outside"),
         "no such frame": (row(name="z.jpg"), 3, "via.csv:2: no such frame"),
         "header": ("a,b\n1,2\n", 3, "via.csv:1: column missing"),

@@ -56,8 +56,8 @@ def test_a_mirrored_feature_is_the_same_numbers_in_another_order() -> None:
     plain = likeness.look(images.encode(pixels, ".png"))
     mirrored = likeness.look(images.encode(np.ascontiguousarray(pixels[:, ::-1]), ".png"))
     assert sorted(likeness.MIRRORED.tolist()) == list(range(128))
-    best = (plain.features[:, likeness.MIRRORED] @ mirrored.features.T).max(1)
-    stranger = (plain.features @ mirrored.features.T).max(1)
+    best = (plain.features[:, likeness.MIRRORED].astype(float) @ mirrored.features.T).max(1)
+    stranger = (plain.features.astype(float) @ mirrored.features.T).max(1)
     assert np.median(best) > 0.95 > np.median(stranger)
 
 
