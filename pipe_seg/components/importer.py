@@ -1,5 +1,6 @@
 """Other people's label files → the layout of ``datasets/``; and back, for a tool to correct them."""
 
+import hashlib
 import json
 import logging
 import shutil
@@ -47,10 +48,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Taken:
-    """One frame on its way into the layout."""
+    """One frame on its way into the layout; its bytes are read again when they are written."""
 
     image: Path
-    data: bytes
+    sha256: str
+    oddities: tuple[str, ...]
     annotation: Annotation
     size: Size
     origin: Path
@@ -93,7 +95,7 @@ def _written(order: Order, path: Path, found: Source, taken: Sequence[Taken], ba
 
 def _tell(item: Taken) -> None:
     """Say what a person should know of a frame that can be used."""
-    told = images.header(item.data).oddities(item.image.suffix)
+    told = list(item.oddities)
     alone = folders.uncovered(item.annotation) if item.dataset == "ps" else []
     told += [f"box of {name} without a contour: trained as background" for name in alone]
     for what in told:
@@ -167,7 +169,8 @@ def _take(drawing: Drawing, order: Order, *, contours: bool) -> Taken:
         raise InputDataError(Problem(drawing.frame, "boxes only, no contour", expected="--dataset auto or pbs"))
     return Taken(
         drawing.frame,
-        data,
+        hashlib.sha256(data).hexdigest(),
+        tuple(header.oddities(drawing.frame.suffix)),
         drawn,
         (header.height, header.width),
         drawing.origin,
@@ -206,7 +209,10 @@ def _write(folder: Path, taken: Sequence[Taken], name: str) -> None:
 
 def _write_frame(folder: Path, item: Taken, place: str, *, contour: bool) -> None:
     stem = item.image.stem
-    _put(folder / "images" / place / item.image.name, item.data)
+    data = item.image.read_bytes()
+    if hashlib.sha256(data).hexdigest() != item.sha256:
+        raise InputDataError(Problem(item.image, "changed while it was imported", expected="the import run again"))
+    _put(folder / "images" / place / item.image.name, data)
     boxes = item.annotation.boxes
     drawn = replace(item.annotation, boxes=()) if contour else item.annotation
     if contour or drawn.mask is not None or drawn.polygons or drawn.regions:
