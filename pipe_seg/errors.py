@@ -1,6 +1,6 @@
 """What can go wrong, as the person at the terminal sees it: one line a problem and an exit code."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -89,6 +89,32 @@ class DivergedError(PipeSegError):
     """Training ran into numbers that are not finite."""
 
     exit_code = 7
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How many frames may be left out: ``skip`` up to ``most`` (a number, or a share as ``1%``), else none."""
+
+    skip: bool = False
+    most: str = "0"
+
+    def allows(self, lost: int, total: int) -> bool:
+        """Say whether ``lost`` of ``total`` frames may be left out."""
+        most = float(self.most[:-1]) / 100 * total if self.most.endswith("%") else float(self.most)
+        return lost == 0 or (self.skip and lost <= most)
+
+    def judge(self, left_out: Mapping[str, Sequence[str]], total: int) -> None:
+        """Let the frames in ``left_out`` (name: what is wrong) pass, or not.
+
+        Raises:
+            InputDataError: all that is wrong, if that is too much.
+        """
+        if self.allows(len(left_out), total):
+            return
+        told = [problem for problems in left_out.values() for problem in problems]
+        if self.skip:
+            told.insert(0, f"{len(left_out)} of {total} frames cannot be used, more than {self.most}")
+        raise InputDataError(*told)
 
 
 def _short(value: object) -> str:

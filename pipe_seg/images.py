@@ -68,8 +68,9 @@ def header(data: bytes, formats: tuple[str, ...] = FORMATS) -> Header:
     found = _header(data)
     if found.format not in formats:
         raise ValueError(f"{found.format} image")
-    if not min(found.height, found.width) >= MIN_SIDE_PX or max(found.height, found.width) > MAX_SIDE_PX:
-        raise ValueError(f"{found.width}x{found.height}: each side must be {MIN_SIDE_PX} to {MAX_SIDE_PX} px")
+    least = MIN_SIDE_PX if formats is FORMATS else 1
+    if min(found.height, found.width) < least or max(found.height, found.width) > MAX_SIDE_PX:
+        raise ValueError(f"{found.width}x{found.height}: each side must be {least} to {MAX_SIDE_PX} px")
     if found.height * found.width > MAX_PIXELS:
         raise ValueError(f"{found.width}x{found.height}: more than {MAX_PIXELS // 1_000_000} Mpx")
     if formats is FORMATS and found.mode not in EIGHT_BIT:

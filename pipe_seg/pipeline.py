@@ -8,6 +8,7 @@ from pipe_seg import run_folder
 from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel
 from pipe_seg.config import Config
 from pipe_seg.errors import ConfigError, ConflictError, Problem
+from pipe_seg.progress import Report
 from pipe_seg.run_folder import Run
 from pipe_seg.schema import FOLDERS
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 MANUAL_DIR = Path("datasets")
 Say = Callable[[str], None]
-Report = Callable[[int, int], None]
 
 
 def examples(settings: Config, name: str, manual_dir: Path | None, say: Say) -> Dataset:
@@ -138,11 +138,11 @@ def preview(
     from pipe_seg.data import examples as data
 
     if source in FOLDERS:
-        frames = list(data.frames(examples(settings, source, manual_dir, say).path, "train"))
+        frames = data.frames(examples(settings, source, manual_dir, say).path, "train")
     else:
         (dataset, *others) = statistics_gen.discover(Path(source))
         layout = others[-1].layout if others else dataset.layout
-        frames = [waiting.read() for waiting in layout.frames("train")]
+        frames = (waiting.read() for waiting in layout.frames("train"))
     return component.run(settings.transform, frames=frames, per_class=per_class, seed=settings.seed, out=out)
 
 

@@ -1,15 +1,15 @@
 """The folders people have: ``images/{train,val,test}`` with ``labels``, ``masks`` or ``annotations`` beside."""
 
-import hashlib
 import logging
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from pipe_seg import images
+from pipe_seg import artifacts, images
 from pipe_seg.annotations import coco, names, splits, via
 from pipe_seg.annotations.frame_file import Draw, FrameFile
 from pipe_seg.annotations.splits import Entry, SplitFile
@@ -139,13 +139,15 @@ class Layout:
             raise InputDataError(Problem(found[0], "two masks of one frame", got=found[1].name, expected="one"))
         return found[0] if found else None
 
+    @cached_property
+    def _drawn(self) -> dict[str, dict[str, Draw]]:
+        return {}
+
     def _draw(self, place: str) -> dict[str, Draw]:
         """Give what the annotation file of a split's folder draws, by frame; read once."""
-        cache = self.__dict__.setdefault("_drawn", {})
-        if place not in cache:
-            cache[place] = self._read_draw(place)
-        found: dict[str, Draw] = cache[place]
-        return found
+        if place not in self._drawn:
+            self._drawn[place] = self._read_draw(place)
+        return self._drawn[place]
 
     def _read_draw(self, place: str) -> dict[str, Draw]:
         table = self.root / "annotations" / f"via_{place}.csv"
@@ -263,14 +265,16 @@ def check_names(paths: Iterable[Path]) -> None:
 
 def _copies(paths: list[Path], others: Iterable[Path]) -> set[Path]:
     """Give the files among ``paths`` that hold the same bytes as one of ``others``; only equal sizes are read."""
-    sizes: dict[int, set[Path]] = {}
-    for other in others:
-        sizes.setdefault(other.stat().st_size, set()).add(other)
+    held, wanted = _by_size(others), _by_size(paths)
     found = set()
-    for path in paths:
-        same_size = sizes.get(path.stat().st_size, set())
-        if same_size and hashlib.sha256(path.read_bytes()).digest() in {
-            hashlib.sha256(other.read_bytes()).digest() for other in same_size
-        }:
-            found.add(path)
+    for size in held.keys() & wanted.keys():
+        digests = {artifacts.digest_file(other) for other in held[size]}
+        found |= {path for path in wanted[size] if artifacts.digest_file(path) in digests}
     return found
+
+
+def _by_size(paths: Iterable[Path]) -> dict[int, list[Path]]:
+    sizes: dict[int, list[Path]] = defaultdict(list)
+    for path in paths:
+        sizes[path.stat().st_size].append(path)
+    return sizes

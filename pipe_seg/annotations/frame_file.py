@@ -38,15 +38,11 @@ class FrameFile:
         Raises:
             InputDataError: everything that is wrong with it.
         """
-        return self.load()[0]
+        return self.load(documents.read_bytes(self.image, images.MAX_BYTES))[0]
 
-    def load(self) -> tuple[Frame, Annotation]:
-        """Give the frame and what was drawn on it, as ``read`` does."""
-        data = documents.read_bytes(self.image, images.MAX_BYTES)
-        try:
-            found = images.check(data)
-        except ValueError as error:
-            raise InputDataError(Problem(self.image, str(error), expected="a whole image; copy it again")) from error
+    def load(self, data: bytes) -> tuple[Frame, Annotation]:
+        """Give the frame whose file holds ``data``, and what was drawn on it, as ``read`` does."""
+        found = checked(self.image, data)
         if self.sha256 and hashlib.sha256(data).hexdigest() != self.sha256:
             raise InputDataError(Problem(self.image, f"changed since {splits.NAME} was made", expected=splits.AGAIN))
         size = (found.height, found.width)
@@ -83,3 +79,15 @@ class FrameFile:
         if found is None:
             raise InputDataError(Problem(self.image, "frame without a label", expected=self.wanted))
         return replace(found, boxes=labelled.boxes) if labelled else found
+
+
+def checked(path: Path, data: bytes) -> images.Header:
+    """Give the header of a frame that is whole to the last byte.
+
+    Raises:
+        InputDataError: it is not.
+    """
+    try:
+        return images.check(data)
+    except ValueError as error:
+        raise InputDataError(Problem(path, str(error), expected="a whole image; copy it again")) from error

@@ -88,7 +88,7 @@ def _shape(shape: Shape, size: Size, label: int) -> Box | Polygon | Region:
 
 def _mask(shape: Shape, points: np.ndarray, size: Size, label: int) -> Region:
     try:
-        pixels = images.decode(base64.b64decode(shape.mask or "", validate=True), images.AS_STORED)
+        pixels = images.decode(base64.b64decode(shape.mask or "", validate=True), images.AS_STORED, images.MASK_FORMATS)
     except (ValueError, binascii.Error) as error:
         raise ShapeError(f"mask cannot be read: {error}") from error
     if pixels.ndim != 2:

@@ -1,12 +1,11 @@
 """A folder (or ZIP file) somebody gives us: its frames found by name, its label files, and nothing outside."""
 
-import logging
 import re
 import stat
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,8 +23,6 @@ MAX_UNPACKED_BYTES = 20_000_000_000
 MAX_RATIO = 100
 SPLIT_WORDS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
 SPLIT_WORDS |= {"trainval": "train", "validation": "validation", "test": "test", "testing": "test"}
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -181,10 +178,10 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in images.SUFFIXES and not path.stem.endswith("_mask") and "masks" not in path.parts
 
 
-def _grouped(paths: list[Path], key: object) -> dict[str, list[Path]]:
+def _grouped(paths: list[Path], key: Callable[[Path], str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        found[key(path)].append(path)  # type: ignore[operator]
+        found[key(path)].append(path)
     return found
 
 

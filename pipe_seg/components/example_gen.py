@@ -20,8 +20,7 @@ import tensorflow_datasets as tfds
 from pipe_seg import artifacts, progress
 from pipe_seg.artifacts import Dataset
 from pipe_seg.config import ExampleGenSection
-from pipe_seg.data.examples import Tolerance
-from pipe_seg.errors import ConfigError, InputDataError, MachineError, Problem
+from pipe_seg.errors import ConfigError, InputDataError, MachineError, Problem, Tolerance
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

@@ -5,25 +5,24 @@ import json
 import logging
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipe_seg import artifacts, images
-from pipe_seg.annotations import coco, folders, formats, masks, raster, source, yolo
+from pipe_seg.annotations import coco, documents, folders, formats, frame_file, masks, raster, source, yolo
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.shapes import Size
 from pipe_seg.annotations.source import Drawing, Source
 from pipe_seg.artifacts import Dataset
-from pipe_seg.errors import ConfigError, ConflictError, InputDataError, Problem
+from pipe_seg.errors import ConfigError, ConflictError, InputDataError, Problem, Tolerance
+from pipe_seg.progress import Report
 from pipe_seg.schema import FOLDERS, Annotation
 
 SPLIT_FOLDER = {split: names[0] for split, names in folders.SPLIT_FOLDERS.items()}
-
-Report = Callable[[int, int], None]
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +41,7 @@ class Order:
     split: str = "train"
     unlabelled: str = "error"
     mask_threshold: int | None = None
-    skip: bool = False
-    most: str = "0"
+    tolerance: Tolerance = field(default_factory=Tolerance)
 
 
 @dataclass(frozen=True)
@@ -147,20 +145,14 @@ def _taken(found: Source, order: Order, drawings: Sequence[Drawing], report: Rep
     for split in folders.SPLIT_FOLDERS:
         folders.check_names([item.image for item in taken if item.split == split])
     lost = len(found.bad) + found.loose
-    allowed = float(order.most[:-1]) / 100 * len(found.frames) if order.most.endswith("%") else float(order.most)
-    if found.problems and (not order.skip or not taken or found.fatal or lost > allowed):
+    if found.problems and (not taken or found.fatal or not order.tolerance.allows(lost, len(found.frames))):
         raise InputDataError(*found.problems)
     return taken
 
 
 def _take(drawing: Drawing, order: Order, *, contours: bool) -> Taken:
-    try:
-        data = drawing.frame.read_bytes()
-        header = images.check(data)
-    except OSError as error:
-        raise InputDataError(Problem(drawing.frame, f"cannot be read: {error.strerror}")) from error
-    except ValueError as error:
-        raise InputDataError(Problem(drawing.frame, str(error), expected="a whole image; copy it again")) from error
+    data = documents.read_bytes(drawing.frame, images.MAX_BYTES)
+    header = frame_file.checked(drawing.frame, data)
     drawn = drawing.annotation
     has_boxes = bool(drawn.boxes) or any(shape.coarse for shape in drawn.polygons)
     automatic = "ps" if drawn.is_contour or (contours and not has_boxes) else "pbs"
@@ -241,7 +233,7 @@ def export(form: str, *, layout: Layout, out: Path) -> list[str]:
     found: dict[str, list[tuple[Path, Size, Annotation]]] = defaultdict(list)
     for path in layout.all_images():
         try:
-            frame, drawn = layout.frame(path).load()
+            frame, drawn = layout.frame(path).load(documents.read_bytes(path, images.MAX_BYTES))
             drawn = replace(drawn, mask=None) if layout.mask_source == "box" and drawn.labels else drawn
             size = (frame.segmentation_mask.shape[0], frame.segmentation_mask.shape[1])
             found[SPLIT_FOLDER.get(layout.split_of(path) or "", "")].append((path, size, drawn))

@@ -27,7 +27,7 @@ def run(section: TransformSection, *, frames: Iterable[Frame], per_class: int, s
 
     Of each class the first ``per_class`` frames are shown that hold no other class, or any that hold it.
     """
-    chosen = _chosen(list(frames), per_class)
+    chosen = _chosen(frames, per_class)
     size = (section.image_height_px, section.image_width_px)
     rows = [_row(title, shown, per_class, size, seed) for title, shown in chosen.items() if shown]
     with artifacts.environment(out):
@@ -36,12 +36,12 @@ def run(section: TransformSection, *, frames: Iterable[Frame], per_class: int, s
     return [frame.file_name for shown in chosen.values() for frame in shown]
 
 
-def _chosen(frames: Sequence[Frame], per_class: int) -> dict[str, list[Frame]]:
-    found: dict[str, list[Frame]] = {}
-    for label, name in enumerate(CLASS_NAMES):
-        holding = [frame for frame in frames if label in frame.labels]
-        found[name] = sorted(holding, key=lambda frame: len(frame.labels))[:per_class]
-    found[NO_DEFECT] = [frame for frame in frames if not frame.labels][:per_class]
+def _chosen(frames: Iterable[Frame], per_class: int) -> dict[str, list[Frame]]:
+    """Go through the frames once and keep no more than are shown."""
+    found: dict[str, list[Frame]] = {name: [] for name in (*CLASS_NAMES, NO_DEFECT)}
+    for frame in frames:
+        for name in [CLASS_NAMES[label] for label in frame.labels] or [NO_DEFECT]:
+            found[name] = sorted([*found[name], frame], key=lambda kept: len(kept.labels))[:per_class]
     return found
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 
 from pipe_seg import images
-from pipe_seg.annotations import documents, folders, masks, raster
+from pipe_seg.annotations import documents, folders, frame_file, masks, raster
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.frame_file import FrameFile
 from pipe_seg.data import grouping, likeness
@@ -24,12 +24,11 @@ from pipe_seg.data.likeness import Look
 from pipe_seg.data.statistics import Found, Link, Statistics
 from pipe_seg.data.tally import Tally
 from pipe_seg.errors import InputDataError, PipeSegError, Problem, RefusedError
+from pipe_seg.progress import Report
 from pipe_seg.schema import CLASS_NAMES, FOLDERS, SPLITS, Annotation, Frame, MaskSource
 
 CONSTANT_SPREAD = 3.0
 MAX_LOOKS = 20_000
-
-Report = Callable[[int, int], None]
 
 log = logging.getLogger(__name__)
 
@@ -134,19 +133,20 @@ def _read(dataset: DataSet, path: Path, *, look: bool) -> Found:
         size, oddities = (header.height, header.width), header.oddities(path.suffix)
         waiting = dataset.layout.frame(path)
         if dataset.labelled:
-            frame, drawn = waiting.load()
+            frame, drawn = waiting.load(data)
             labels, tally = frame.labels, Tally.of(frame)
             level = masks.level(waiting.mask) if waiting.mask else 0
             oddities += _oddities(waiting, frame, drawn)
         else:
-            images.check(data)
+            frame_file.checked(path, data)
             tally = Tally(Counter(frames=1))
     except ValueError as error:
         problems = [Problem(path, str(error), expected="a whole image; copy it again")]
     except PipeSegError as error:
         problems, refused = list(error.problems), isinstance(error, RefusedError)
-    seen = _look(data) if look else None
-    if size != (0, 0) and not problems and _constant(data):
+    grey = _grey(data)
+    seen = _look(grey) if look and grey is not None else None
+    if grey is not None and not problems and float(grey.std()) < CONSTANT_SPREAD:
         oddities.append("one colour all over")
     digest = hashlib.sha256(data).hexdigest()
     split = _split(dataset.layout, path)
@@ -155,15 +155,18 @@ def _read(dataset: DataSet, path: Path, *, look: bool) -> Found:
     )
 
 
-def _look(data: bytes) -> Look | None:
+def _grey(data: bytes) -> np.ndarray | None:
     try:
-        return likeness.look(data)
-    except (ValueError, cv2.error):
+        return images.decode(data, images.GREY_HALF)
+    except ValueError:
         return None
 
 
-def _constant(data: bytes) -> bool:
-    return float(images.decode(data, images.GREY_HALF).std()) < CONSTANT_SPREAD
+def _look(grey: np.ndarray) -> Look | None:
+    try:
+        return likeness.look_at(grey)
+    except (ValueError, cv2.error):
+        return None
 
 
 def _oddities(waiting: FrameFile, frame: Frame, drawn: Annotation) -> list[str]:
@@ -227,7 +230,7 @@ def _distinct(groups: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _orphans(dataset: DataSet) -> list[Problem]:
-    """Give label and mask files that belong to no frame, links astray, and arrays no mask should be."""
+    """Give label and mask files that belong to no frame."""
     layout = dataset.layout
     known = {path.relative_to(layout.root / "images").with_suffix("") for path in layout.all_images()}
     found = []

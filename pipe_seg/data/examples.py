@@ -7,7 +7,6 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -18,7 +17,7 @@ from pipe_seg import artifacts, images
 from pipe_seg.data import data_card
 from pipe_seg.data.data_card import Facts
 from pipe_seg.data.tally import Tally
-from pipe_seg.errors import InputDataError, MachineError, Problem
+from pipe_seg.errors import InputDataError, MachineError, Problem, Tolerance
 from pipe_seg.schema import CLASS_NAMES, MASK_SOURCES, Box, Frame
 
 TALLY = "tally-{}.json"
@@ -78,27 +77,6 @@ class Waiting(Protocol):
         Raises:
             InputDataError: it cannot be used.
         """
-
-
-@dataclass
-class Tolerance:
-    """How many frames may be left out: ``skip`` up to ``most`` (a number, or a share as ``1%``), else none."""
-
-    skip: bool = False
-    most: str = "0"
-
-    def judge(self, left_out: Mapping[str, Sequence[str]], total: int) -> None:
-        """Let the frames in ``left_out`` (name: what is wrong) pass, or not.
-
-        Raises:
-            InputDataError: all that is wrong, if that is too much.
-        """
-        allowed = float(self.most[:-1]) / 100 * total if self.most.endswith("%") else float(self.most)
-        if left_out and (not self.skip or len(left_out) > allowed):
-            told = [problem for problems in left_out.values() for problem in problems]
-            if self.skip:
-                told.insert(0, f"{len(left_out)} of {total} frames cannot be used, more than {self.most}")
-            raise InputDataError(*told)
 
 
 class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]

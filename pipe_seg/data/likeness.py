@@ -10,15 +10,15 @@ Google, ICCV 2003; Arandjelović and Zisserman, Three things everyone should kno
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 
 from pipe_seg import images
+from pipe_seg.progress import Report
 
 SHORT_SIDE_PX = 240
 MAX_ASPECT = 8
@@ -39,7 +39,6 @@ TEXT_ROWS = (0.17, 0.85)
 _BINS = np.arange(128).reshape(4, 4, 8)
 MIRRORED = _BINS[::-1][:, :, -np.arange(8) % 8].ravel()
 
-Report = Callable[[int, int], None]
 Candidate = tuple[int, int, bool, bool]
 
 
@@ -67,9 +66,13 @@ def look(data: bytes) -> Look:
     """Give what is kept of an encoded frame.
 
     Raises:
-        ValueError: it cannot be decoded.
+        ValueError: it cannot be decoded, or is too long and narrow.
     """
-    grey = images.decode(data, images.GREY_HALF)
+    return look_at(images.decode(data, images.GREY_HALF))
+
+
+def look_at(grey: np.ndarray) -> Look:
+    """Give what is kept of a frame's grey picture (height, width) uint8, half its size, as ``look`` does."""
     if max(grey.shape) > MAX_ASPECT * min(grey.shape):
         raise ValueError("too long and narrow to be compared")
     grey = _upright(grey)
@@ -104,23 +107,6 @@ def pairs(looks: Sequence[Look], report: Report = lambda done, total: None) -> l
                 best[place] = max(pair, best.get(place, pair), key=lambda found: found.likeness)
             report(done, len(candidates))
     return [best[place] for place in sorted(best)]
-
-
-def looks(datas: Iterable[Any], read: Callable[[Any], bytes], report: Report, total: int) -> list[Look | None]:
-    """Give the look of every frame, None where it cannot be decoded."""
-
-    def one(item: Any) -> Look | None:
-        try:
-            return look(read(item))
-        except (ValueError, OSError):
-            return None
-
-    found = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, seen in enumerate(pool.map(one, datas), 1):
-            found.append(seen)
-            report(done, total)
-    return found
 
 
 def _upright(grey: np.ndarray) -> np.ndarray:

@@ -435,6 +435,14 @@ def test_what_we_write_comes_back_pixel_for_pixel(tmp_path: Path, form: str) -> 
     write_and_compare(tmp_path, form, Annotation((), (*raster.trace(ring_mask(), 3), *polygons()), (region,)))
 
 
+@pytest.mark.parametrize("form", ["coco", "labelme", "cvat"])
+@pytest.mark.parametrize("height", [1, 2])
+def test_a_line_one_pixel_wide_comes_back(tmp_path: Path, form: str, height: int) -> None:
+    mask = np.zeros(SIZE, np.uint8)
+    mask[30 : 30 + height, 12:57] = 1
+    write_and_compare(tmp_path, form, Annotation((), (), (raster.region(mask, 2),)))
+
+
 def test_yolo_says_which_holes_it_fills(tmp_path: Path) -> None:
     lost = formats.write("yolo", [("a.jpg", SIZE, Annotation((), raster.trace(ring_mask(), 3)))], tmp_path)
     assert lost == ["a.jpg: 1 holes filled, YOLO has none"]

@@ -11,7 +11,7 @@ import click
 from pipe_seg import progress
 from pipe_seg.cli import options
 from pipe_seg.cli.data import choices
-from pipe_seg.errors import InputDataError, RefusedError
+from pipe_seg.errors import InputDataError, RefusedError, Tolerance
 
 if TYPE_CHECKING:
     from pipe_seg.components.example_validator import Anomaly
@@ -32,7 +32,7 @@ def check(
     """Read every frame and label of FOLDER: what is in it, and what is wrong. Exit 3 if anything is."""
     from pipe_seg import artifacts, pipeline
 
-    most = choices.share(max_bad)
+    tolerance = Tolerance(on_bad == "skip", choices.share(max_bad))
     choices.check_folder(folder, group_by, pattern)
     with progress.bar("checking") as report:
         statistics, anomalies = pipeline.check(folder, group_by=group_by, pattern=pattern, report=report)
@@ -48,15 +48,14 @@ def check(
         _show(statistics, anomalies)
         if html:
             click.echo(f"page       {html}")
-    _judge(statistics, anomalies, skip=on_bad == "skip", most=most)
+    _judge(statistics, anomalies, tolerance)
 
 
-def _judge(statistics: "Statistics", anomalies: "Sequence[Anomaly]", *, skip: bool, most: str) -> None:
+def _judge(statistics: "Statistics", anomalies: "Sequence[Anomaly]", tolerance: Tolerance) -> None:
     """End with exit 3 (or 6) and the list, unless what is wrong may be left out."""
     errors = [anomaly for anomaly in anomalies if anomaly.severity == "error"]
     unusable = {path for anomaly in errors if anomaly.kind == "unusable" for path in anomaly.frames}
-    allowed = float(most[:-1]) / 100 * len(statistics.frames) if most.endswith("%") else float(most)
-    if skip and len(unusable) <= allowed:
+    if tolerance.allows(len(unusable), len(statistics.frames)):
         errors = [anomaly for anomaly in errors if anomaly.kind != "unusable"]
     if not errors:
         return

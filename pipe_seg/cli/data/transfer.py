@@ -8,7 +8,7 @@ import click
 from pipe_seg import progress
 from pipe_seg.cli import options
 from pipe_seg.cli.data import choices
-from pipe_seg.errors import ConfigError, Problem
+from pipe_seg.errors import ConfigError, Problem, Tolerance
 
 FORMATS = ("yolo", "voc", "coco", "labelme", "via", "cvat", "labelstudio", "roboflow", "masks")
 WRITTEN = ("coco", "labelme", "cvat", "yolo")
@@ -60,8 +60,7 @@ def import_(
         split=split,
         unlabelled=unlabelled,
         mask_threshold=mask_threshold,
-        skip=on_bad == "skip",
-        most=choices.share(max_bad),
+        tolerance=Tolerance(on_bad == "skip", choices.share(max_bad)),
     )
     with progress.bar("importing") as report:
         written = importer.run(order, path=source, frames_dir=frames_dir, to=to, report=report)
