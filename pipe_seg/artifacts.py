@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pipe_seg
 from pipe_seg.errors import ConflictError, MachineError, Problem
@@ -94,13 +94,24 @@ class Model(Artifact):
         return float(self.facts["threshold"])
 
 
+class Batches(Protocol):
+    """Gives an epoch as ``tf.data``."""
+
+    def __call__(self, epoch: int, *, first_step: int = ..., part: tuple[int, int] = ..., batch_size: int = ...) -> Any:
+        """Give the batches of ``epoch`` (from 0) from ``first_step`` on.
+
+        ``part`` (i, n) is every n-th example from the i-th on; ``batch_size`` how many of them make a batch.
+        """
+
+
 @dataclass(frozen=True)
 class TransformedExamples:
-    """Training batches: ``epoch(number)`` gives the ``tf.data.Dataset`` of ``steps`` full batches."""
+    """Training batches: ``epoch(number)`` gives ``steps`` full ones, ``file_names(epoch, step)`` what is in one."""
 
     steps: int
     batch_size: int
-    epoch: Callable[[int], Any]
+    epoch: Batches
+    file_names: Callable[[int, int], list[str]]
 
 
 class TrainedModel(Artifact):
@@ -160,10 +171,32 @@ def writing(
     inputs: Mapping[str, str] | None = None,
     details: dict[str, Any] | None = None,
 ) -> Iterator[Path]:
+    """Give a folder to fill and publish it as ``publishing`` does, with a record of what made it.
+
+    ``details`` may be filled inside the block; it is written last.
+
+    Raises:
+        ConflictError: ``target`` exists already.
+        MachineError: it cannot be written.
+    """
+    with publishing(target) as partial:
+        yield partial
+        record = {
+            "component": component,
+            "code_version": pipe_seg.__version__,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "section": dict(section or {}),
+            "inputs": dict(inputs or {}),
+            "details": details or {},
+        }
+        write_json(partial / RECORD, record)
+
+
+@contextmanager
+def publishing(target: Path) -> Iterator[Path]:
     """Give a folder to fill; when the block ends well it is synced and renamed to ``target``.
 
-    On any error the folder is removed and ``target`` never appears. ``details`` may be filled inside
-    the block; it is written last.
+    On any error the folder is removed and ``target`` never appears.
 
     Raises:
         ConflictError: ``target`` exists already.
@@ -177,15 +210,6 @@ def writing(
         partial.mkdir(parents=True)
         try:
             yield partial
-            record = {
-                "component": component,
-                "code_version": pipe_seg.__version__,
-                "time": datetime.now(UTC).isoformat(timespec="seconds"),
-                "section": dict(section or {}),
-                "inputs": dict(inputs or {}),
-                "details": details or {},
-            }
-            write_json(partial / RECORD, record)
             sync_tree(partial)
             os.rename(partial, target)
             sync(target.parent)

@@ -1,13 +1,15 @@
 """The order of the components: from a folder of frames to a model that may be served."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from pipe_seg import run_folder
+from pipe_seg import artifacts, run_folder
 from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel
 from pipe_seg.config import Config
-from pipe_seg.errors import ConfigError, ConflictError, Problem
+from pipe_seg.errors import ConfigError, ConflictError, MachineError, Problem
 from pipe_seg.progress import Report
 from pipe_seg.run_folder import Run
 from pipe_seg.schema import FOLDERS
@@ -48,43 +50,92 @@ def train(
     person: str,
     init: Run | None,
     say: Say,
+    resume: Run | Literal["auto"] | None = None,
 ) -> Run:
     """Train on ``name``, export, evaluate against contours, and check in a fresh process.
+
+    ``resume`` goes on with a run, from its newest checkpoint; ``auto`` with the newest unfinished one of the
+    same configuration and data, if there is one. What a run has finished is not done again. Of several
+    workers, only the chief exports and scores.
 
     Raises:
         PipeSegError: what went wrong, the run's folder keeping what was finished.
     """
-    from pipe_seg.components import export, infra_validator, trainer, transform
+    from pipe_seg.components import trainer
+    from pipe_seg.components.trainer.workers import Workers
+    from pipe_seg.serving import devices
 
     if init and not init.trained.weights.is_file():
-        raise ConfigError(Problem(init.path, "this run has no weights", expected="a run that was trained"))
+        cure = "a run that was trained to its end, or --resume RUN to train it there"
+        raise ConfigError(Problem(init.path, "this run has no weights", expected=cure))
+    strategy = devices.strategy(settings.trainer.strategy, say)  # before TensorFlow is used for anything else
+    workers = Workers(strategy)
     dataset = examples(settings, name, manual_dir, say)
     truth = contours(settings, name, dataset, manual_dir, say)
-    digests = (dataset.digest, truth.digest)
-    run = run_folder.start(settings, name, runs=runs, person=person, init=init, dataset=dataset, manual_dir=manual_dir)
-    say(f"run {run.path}")
+    digests = {dataset: dataset.digest, truth: truth.digest}
+    with ExitStack() as held:
+        run = None
+        if workers.chief:
+            again = run_folder.same_unfinished(settings, runs, dataset, init) if resume == "auto" else resume
+            run = again or run_folder.start(
+                settings, name, runs=runs, person=person, init=init, dataset=dataset, manual_dir=manual_dir
+            )
+            held.enter_context(artifacts.locked(run.path, partial(_refuse_second, run)))
+            if again:
+                run_folder.resumed(run)
+            say(f"run {run.path}")
+        run = Run(Path(workers.text(str(run.path.absolute()) if run else "")))
+        if not run.path.is_dir() or workers.text(str(dataset.digest)) != str(dataset.digest):
+            cure = "one --runs folder and one dataset that all workers share"
+            raise MachineError(Problem(run.path, "not the chief's run, or not the chief's data", expected=cure))
+        batch_size = trainer.global_batch_size(settings, name, strategy, say)
+        _fit(settings, name, run=run, dataset=dataset, batch_size=batch_size, strategy=strategy, init=init)
+        if not workers.chief:
+            say(f"worker {workers.index} is done; the chief exports and scores")
+            return run
+        say("exporting and scoring the exported model …")
+        check_same(digests)
+        _finish(settings, run, truth)
+    return run
+
+
+def _refuse_second(run: Run) -> None:
+    raise ConflictError(Problem(run.path, "another process trains this run", expected="wait for it, or another run"))
+
+
+def _fit(
+    settings: Config, name: str, *, run: Run, dataset: Dataset, batch_size: int, strategy: Any, init: Run | None
+) -> None:
+    from pipe_seg.components import trainer, transform
+
+    if run.trained.path.is_dir():
+        return
     batches = transform.run(
-        settings.transform,
-        dataset=dataset,
-        split="train",
-        seed=settings.seed,
-        batch_size=settings.recipe(name).batch_size,
+        settings.transform, dataset=dataset, split="train", seed=settings.seed, batch_size=batch_size
     )
-    trained = trainer.run(
+    trainer.run(
         settings,
         name=name,
         examples=batches,
         validation=dataset,
         out=run.trained.path,
+        checkpoints=run.checkpoints,
         board=run.path / "tensorboard",
+        strategy=strategy,
         init=init.trained if init else None,
     )
-    say("exporting and scoring the exported model …")
-    check_same({dataset: digests[0], truth: digests[1]})
-    export.run(settings, trained=trained, tuning=truth, out=run.model.path)
-    evaluate(settings, run.model, truth, out=run.evaluation.path)
-    infra_validator.run(settings.infra_validator, model=run.model, dataset=truth, out=run.infra.path)
-    return run
+
+
+def _finish(settings: Config, run: Run, truth: Dataset) -> None:
+    """Take the steps after training that have not been taken yet."""
+    from pipe_seg.components import export, infra_validator
+
+    if not run.model.path.is_dir():
+        export.run(settings, trained=run.trained, tuning=truth, out=run.model.path)
+    if not run.evaluation.path.is_dir():
+        evaluate(settings, run.model, truth, out=run.evaluation.path)
+    if not run.infra.path.is_dir():
+        infra_validator.run(settings.infra_validator, model=run.model, dataset=truth, out=run.infra.path)
 
 
 def check_same(datasets: Mapping[Dataset, str | None]) -> None:

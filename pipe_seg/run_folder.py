@@ -5,9 +5,9 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,16 @@ class Run:
     """One run's folder."""
 
     path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of what ``--resume`` goes on from."""
+        return self.path / "checkpoints"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step was taken."""
+        return self.infra.path.is_dir()
 
     @property
     def trained(self) -> TrainedModel:
@@ -91,16 +101,65 @@ def start(
                 "dataset": dataset.name,
                 "manual_dir": str(manual_dir.absolute()) if manual_dir else None,
                 "data_digest": dataset.digest,
-                "init": str(init.path) if init else None,
+                "data": dataset.card.get("splits", {}),
+                "init": str(init.path.absolute()) if init else None,
                 "preset": settings.preset,
                 "unlocked": list(settings.unlocked),
-                "commit": _commit(),
-                "packages": {package: metadata.version(package) for package in PACKAGES},
-                "python": platform.python_version(),
-                "device": platform.processor() or platform.machine(),
+                **_machine(),
             },
         )
     return Run(path)
+
+
+def resumed(run: Run) -> None:
+    """Write down that a run goes on, with the command, the code and the machine."""
+    entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **_machine()}
+    with artifacts.environment(run.path):
+        artifacts.write_json(run.path / "run.json", run.info | {"resumed": [*run.info.get("resumed", []), entry]})
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "commit": _commit(),
+        "packages": {package: metadata.version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "device": platform.processor() or platform.machine(),
+    }
+
+
+def find_unfinished(reference: str, runs: Path) -> Run:
+    """Give the run that ``--resume`` names: a path, a name in ``runs``, or ``last``: the newest that is not finished.
+
+    Raises:
+        ConfigError: there is none, or it is finished.
+    """
+    if reference == "last":
+        unfinished = [run for run in list_runs(runs) if not run.finished]
+        if unfinished:
+            return unfinished[-1]
+        raise ConfigError(Problem(runs, "no run here is unfinished", expected="--init RUN to begin from its weights"))
+    run = find_run(reference, runs)
+    if run.finished:
+        cure = "--init RUN to begin another from its weights"
+        raise ConfigError(Problem(run.path, "this run is finished", expected=cure))
+    return run
+
+
+def same_unfinished(settings: Config, runs: Path, dataset: Dataset, init: Run | None) -> Run | None:
+    """Give the newest unfinished run with this very configuration, data and start."""
+    begun = {
+        "dataset": dataset.name,
+        "data_digest": dataset.digest,
+        "init": str(init.path.absolute()) if init else None,
+    }
+    for run in reversed(list_runs(runs)):
+        try:
+            same = run.config == settings and config.differences(begun, {key: run.info[key] for key in begun}) == {}
+        except (OSError, ValueError, KeyError, PipeSegError):
+            continue
+        if same and not run.finished:
+            return run
+    return None
 
 
 def _candidates(runs: Path, stamp: str) -> Iterator[Path]:
@@ -175,32 +234,27 @@ def list_runs(runs: Path) -> list[Run]:
 
 
 def compare(first: Run, second: Run) -> dict[str, dict[str, tuple[Any, Any]]]:
-    """Give what differs between two runs, by part and dotted key."""
-    parts = {
-        "config": tuple(
-            _flat(yaml.safe_load((run.path / "config.yaml").read_text("utf-8"))) for run in (first, second)
-        ),
-        "run": tuple(_flat({**run.info, "command": " ".join(run.info["command"])}) for run in (first, second)),
-        "scores": tuple(_flat(_headline(run)) for run in (first, second)),
-    }
+    """Give what differs between two runs, by part (config, run, data, training, scores) and dotted key."""
+    parts = [_parts(run) for run in (first, second)]
+    return {part: config.differences(parts[0][part], parts[1][part]) for part in parts[0]}
+
+
+def _parts(run: Run) -> dict[str, dict[str, Any]]:
+    info = run.info
+    data = {key: info.pop(key) for key in ("dataset", "manual_dir", "data_digest")}
+    trained = run.trained.record["details"] if run.trained.path.is_dir() else {}
     return {
-        part: {key: (a.get(key), b.get(key)) for key in sorted({*a, *b}) if a.get(key) != b.get(key)}
-        for part, (a, b) in parts.items()
+        "config": yaml.safe_load((run.path / "config.yaml").read_text("utf-8")),
+        "run": {**info, "command": " ".join(info["command"])},
+        "data": {**data, **info.pop("data", {})},
+        "training": {key: value for key, value in trained.items() if key != "data_digest"},
+        "scores": _headline(run),
     }
 
 
 def _headline(run: Run) -> dict[str, Any]:
     scores = run.scores or {}
     return {key: value["value"] for key, value in scores.get("headline", {}).items()}
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    return flat
 
 
 def previous_best(runs: Path, but: Run) -> tuple[Run, float] | None:

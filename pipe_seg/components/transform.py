@@ -17,7 +17,8 @@ def run(section: TransformSection, *, dataset: Dataset, split: str, seed: int, b
 
     An epoch is a function of (seed, epoch number) alone. Every batch is full: the last one is filled up
     from the front of the same shuffled order. A batch is (image, target): (batch, height, width, 3) uint8
-    and (batch, height, width, 2) uint8, the mask and the pixels that count.
+    and (batch, height, width, 2) uint8, the mask and the pixels that count. Of several workers each takes
+    every so-manieth example, so that together they make the very batches that one would.
     """
     size = (section.image_height_px, section.image_width_px)
     number = examples.count(dataset.path, split)
@@ -26,17 +27,28 @@ def run(section: TransformSection, *, dataset: Dataset, split: str, seed: int, b
     kept = fitted.enumerate()
     kept = kept.cache() if section.cache else kept
 
-    def epoch(epoch_number: int) -> Any:
+    def order(numbered: Any, epoch: int, first_step: int) -> Any:
+        shuffled = numbered.shuffle(number, seed=seed + 7919 * epoch, reshuffle_each_iteration=False)
+        return shuffled.repeat().take(steps * batch_size).skip(first_step * batch_size)
+
+    def batches(
+        epoch: int, *, first_step: int = 0, part: tuple[int, int] = (0, 1), batch_size: int = batch_size
+    ) -> Any:
         def prepare(index: Any, example: tuple[Any, Any, Any]) -> Batch:
-            key = augmentation.key(seed, epoch_number, index)
+            key = augmentation.key(seed, epoch, index)
             image, mask, valid = augmentation.augment(*example, key) if section.augment else example
             return image, tf.concat([mask, valid], -1)
 
-        shuffled = kept.shuffle(number, seed=seed + 7919 * epoch_number, reshuffle_each_iteration=False)
-        full = shuffled.repeat().take(steps * batch_size)
-        return full.map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True).prefetch(2)
+        mine, parts = part
+        ordered = order(kept, epoch, first_step).shard(parts, mine).map(prepare, tf.data.AUTOTUNE)
+        return ordered.batch(batch_size, drop_remainder=True).prefetch(2)
 
-    return TransformedExamples(steps, batch_size, epoch)
+    def file_names(epoch: int, step: int) -> list[str]:
+        named = examples.load(dataset.path, split).map(lambda example: example["file_name"])
+        batch = order(named, epoch, step).take(batch_size)
+        return [name.decode() for name in batch.as_numpy_iterator()]
+
+    return TransformedExamples(steps, batch_size, batches, file_names)
 
 
 def _fit(example: dict[str, Any], size: tuple[int, int]) -> tuple[Any, Any, Any]:

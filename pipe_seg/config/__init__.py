@@ -1,6 +1,6 @@
 """The configuration: one section a component, frozen; print = save = load."""
 
-from pipe_seg.config.loading import load, locked_fields, presets, value_of
+from pipe_seg.config.loading import differences, load, locked_fields, presets, value_of
 from pipe_seg.config.sections import (
     Adam,
     AdamW,
@@ -53,6 +53,7 @@ __all__ = [
     "TransformSection",
     "Tversky",
     "WeightedBce",
+    "differences",
     "load",
     "locked_fields",
     "presets",

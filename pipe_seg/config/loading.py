@@ -188,3 +188,18 @@ def _siblings(parts: Sequence[str]) -> list[str]:
     for part in parts[:-1]:
         value = getattr(value, part, None)
     return sorted(type(value).model_fields) if isinstance(value, BaseModel) else []
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Give what two nested mappings do not share, by dotted key; None for what one of them lacks."""
+    a, b = flat(first), flat(second)
+    return {key: (a.get(key), b.get(key)) for key in sorted({*a, *b}) if a.get(key) != b.get(key)}
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give the innermost values of nested mappings by dotted key."""
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        found |= flat(inner, f"{name}.") if isinstance(inner, Mapping) else {name: inner}
+    return found

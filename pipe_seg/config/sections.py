@@ -174,16 +174,34 @@ class ModelSection(Section):
 
 
 class TrainerSection(Section):
-    """Examples → a trained model."""
+    """Examples → a trained model.
 
-    strategy: Literal["auto", "one", "mirrored"] = "auto"
+    ``schedule``: ``cosine`` ends at ``final_rate_share`` of the rate; ``plateau`` multiplies it by
+    ``plateau_factor`` after ``plateau_epochs`` without a better validation IoU, down to that share; ``accumulate``:
+    in how many parts a batch is computed, for less memory; ``deterministic``: the same seed gives the same weights
+    on the same machine; ``checkpoint_every_s``: at most so much work is lost, 0 for after every call;
+    ``checkpoints_kept``: the last so many; ``skipped_steps``: how many steps in a row may be not finite before
+    training goes back to the last checkpoint; ``memory_gib``: what ``--batch-size auto`` may fill, all that is free
+    where it is not given.
+    """
+
+    strategy: Literal["auto", "one", "mirrored", "multiworker"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    deterministic: bool = True
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup_share: float = Field(0.05, ge=0, lt=1)
     final_rate_share: float = Field(0.01, ge=0, le=1)
+    plateau_epochs: int = Field(5, ge=1)
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
     ema_momentum: float = Field(0.99, ge=0, lt=1)
     gradient_clip_norm: float = Field(1.0, gt=0)
     early_stopping_epochs: int = Field(15, ge=1)
     steps_per_call: int = Field(8, ge=1)
+    accumulate: int = Field(1, ge=1, le=4096)
+    checkpoint_every_s: float = Field(300, ge=0)
+    checkpoints_kept: int = Field(2, ge=2, le=100)
+    skipped_steps: int = Field(3, ge=1)
+    memory_gib: float | None = Field(None, gt=0)
 
 
 Threshold = Annotated[float | Literal["auto"], BeforeValidator(_threshold)]

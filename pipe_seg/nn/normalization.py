@@ -15,7 +15,8 @@ class FusedBatchNormalization(keras.layers.Layer):
 
     On TensorFlow it is one fused kernel, because Keras's own layer spells the same sum out in many
     bfloat16 passes over memory and takes most of a training step. Elsewhere it is written in
-    ``keras.ops``; a test holds the two together.
+    ``keras.ops``; a test holds the two together. With several replicas the statistics in training are
+    those of the whole batch, not of one replica's share. Moving statistics only take finite values.
 
     Args:
         momentum: share of the old moving statistics kept at each training step, 0…1.
@@ -40,14 +41,19 @@ class FusedBatchNormalization(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Normalise ``inputs`` (batch, height, width, channels); same shape and dtype come back."""
-        normalise = _fused if keras.backend.backend() == "tensorflow" else _composed
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        alone = not (on_tensorflow and training) or _replicas() == 1
+        normalise = _fused if on_tensorflow and alone else _composed
         if not training:
             return normalise(self, inputs, self.moving_mean, self.moving_variance, training=False)[0]
         outputs, mean, variance = normalise(self, inputs, None, None, training=True)
-        keep = self.momentum
-        self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
-        self.moving_variance.assign(self.moving_variance * keep + variance * (1 - keep))
+        self._follow(self.moving_mean, mean)
+        self._follow(self.moving_variance, variance)
         return outputs
+
+    def _follow(self, moving: Any, value: Any) -> None:
+        moved = moving * self.momentum + value * (1 - self.momentum)
+        moving.assign(ops.where(ops.isfinite(moved), moved, moving))
 
     def get_config(self) -> dict[str, Any]:
         """Give the arguments that rebuild this layer."""
@@ -63,6 +69,8 @@ def _composed(
     if training:
         mean, variance = ops.moments(x, axes=(0, 1, 2))
         count = ops.cast(ops.prod(ops.shape(x)[:3]), "float32")
+        if keras.backend.backend() == "tensorflow" and _replicas() > 1:
+            mean, variance, count = _over_replicas(mean, variance, count)
         unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
     scale = layer.gamma * ops.rsqrt(variance + layer.epsilon)
     return ops.cast((x - mean) * scale + layer.beta, inputs.dtype), mean, unbiased
@@ -85,3 +93,21 @@ def _fused(
         is_training=training,
     )
     return result.y, result.batch_mean, result.batch_variance
+
+
+def _replicas() -> int:
+    """Give how many replicas compute this batch together (TensorFlow only)."""
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context.num_replicas_in_sync if context else 1
+
+
+def _over_replicas(mean: Any, variance: Any, count: Any) -> tuple[Any, Any, Any]:
+    """Give mean, variance and count of all replicas' shares together, equally many images each."""
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    moments = context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack([mean, variance + tf.square(mean)]))
+    mean = moments[0]
+    return mean, tf.maximum(moments[1] - tf.square(mean), 0.0), count * context.num_replicas_in_sync

@@ -1,10 +1,15 @@
 """What this machine computes with, and which precision it is quick in."""
 
+import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+
+from pipe_seg.errors import ConfigError, Problem
 
 CPU_INFO = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
@@ -31,10 +36,40 @@ def cpu_flags() -> set[str]:
     return set(flags.partition(":")[2].split())
 
 
-def strategy(name: str) -> Any:
-    """Give the ``tf.distribute`` strategy: ``auto`` mirrors over the GPUs where there are several."""
+def strategy(name: str, say: Callable[[str], None] = lambda text: None) -> Any:
+    """Give the ``tf.distribute`` strategy of ``auto``, ``one``, ``mirrored`` or ``multiworker``.
+
+    ``auto`` is ``multiworker`` where TF_CONFIG names several workers, ``mirrored`` where there are several GPUs.
+    A strategy over several workers has to be asked for before TensorFlow is used for anything else.
+
+    Raises:
+        ConfigError: TF_CONFIG is missing or wrong where it is needed.
+    """
+    several = name == "multiworker" or (name == "auto" and "TF_CONFIG" in os.environ and _workers() > 1)
+    if several:
+        say(f"waiting for all of {_workers()} workers …")
+        return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus else "/cpu:0")
+
+
+def _workers() -> int:
+    """Give how many processes TF_CONFIG names.
+
+    Raises:
+        ConfigError: it is not what TensorFlow reads.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    cure = 'as {"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", "index": 0}}'
+    try:
+        told = json.loads(text)
+        hosts = {kind: told["cluster"][kind] for kind in told["cluster"] if kind in ("chief", "worker")}
+        kind, index = told["task"]["type"], int(told["task"]["index"])
+        if hosts[kind][index]:
+            return sum(len(places) for places in hosts.values())
+    except (ValueError, TypeError, KeyError, IndexError):
+        pass
+    raise ConfigError(Problem("TF_CONFIG", "does not say who trains together", got=text, expected=cure))

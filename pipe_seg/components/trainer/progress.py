@@ -19,16 +19,32 @@ class Reporter:
     console: Console
     bar: Progress | None
     task: TaskID | None
+    rate: float = 0.0
+    taken: int = 0
+    left: int = 0
     started: float = field(default_factory=time.monotonic)
+    epoch_images: int = 0
     epoch_started: float = field(default_factory=time.monotonic)
 
-    def step(self, steps: int, images: int, scores: Mapping[str, float]) -> float:
-        """Note ``steps`` more steps; give this epoch's images a second."""
-        rate = images / max(time.monotonic() - self.epoch_started, 1e-9)
+    def begin(self, epoch: int, step: int) -> None:
+        """Take up at step ``step`` of ``epoch``, both from 0, and start the clocks."""
+        done = epoch * self.steps + step
+        self.taken, self.left = 0, self.epochs * self.steps - done
+        self.started = self.epoch_started = time.monotonic()
+        self.epoch_images = 0
         if self.bar and self.task is not None:
-            note = f"loss {scores['loss']:.3f}  iou {scores['iou']:.3f}  {rate:.0f} images/s"
+            self.bar.update(self.task, completed=done)
+        if done:
+            self.note(f"going on from epoch {epoch + 1}, step {step}")
+
+    def step(self, steps: int, images: int, scores: Mapping[str, float]) -> None:
+        """Note ``steps`` more steps of ``images`` images."""
+        self.taken += steps
+        self.epoch_images += images
+        self.rate = self.epoch_images / max(time.monotonic() - self.epoch_started, 1e-9)
+        if self.bar and self.task is not None:
+            note = f"loss {scores['loss']:.3f}  iou {scores['iou']:.3f}  {self.rate:.0f} images/s"
             self.bar.update(self.task, advance=steps, note=note)
-        return rate
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -39,20 +55,25 @@ class Reporter:
         if self.bar:
             self.bar.start()
 
-    def epoch(
-        self, number: int, rate: float, train: Mapping[str, float], validation: Mapping[str, float], best: bool
-    ) -> None:
+    def note(self, text: str) -> None:
+        """Write a line."""
+        self.console.print(text, highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Write a line that a log can be searched for."""
+        self.note(f"warning: {text}")
+
+    def epoch(self, number: int, train: Mapping[str, float], validation: Mapping[str, float], *, best: bool) -> None:
         """Write the line of an epoch and start the clock of the next."""
         spent = time.monotonic() - self.started
-        left = spent / number * (self.epochs - number)
+        left = spent / max(self.taken, 1) * (self.left - self.taken)
         mark = "  best so far" if best else ""
-        self.console.print(
+        self.note(
             f"epoch {number}/{self.epochs}  loss {train['loss']:.4f}  iou {train['iou']:.4f}  │ validation "
-            f"iou {validation['iou']:.4f}  dice {validation['dice']:.4f}  │ {rate:.0f} images/s  "
-            f"ETA {int(left // 60)}:{int(left % 60):02d}{mark}",
-            highlight=False,
+            f"iou {validation['iou']:.4f}  dice {validation['dice']:.4f}  │ {self.rate:.0f} images/s  "
+            f"ETA {int(left // 60)}:{int(left % 60):02d}{mark}"
         )
-        self.epoch_started = time.monotonic()
+        self.epoch_started, self.epoch_images = time.monotonic(), 0
 
 
 @contextmanager

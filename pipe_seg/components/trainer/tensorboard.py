@@ -1,13 +1,18 @@
 """What TensorBoard shows: scalars, the same dozen frames each epoch, a PR curve, HParams, the graph."""
 
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve import summary as pr_curve
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from pipe_seg import images
 from pipe_seg.nn.scores import FrameScore
@@ -15,40 +20,77 @@ from pipe_seg.nn.scores import FrameScore
 PANEL_WIDTH_PX = 240
 CURVE_POINTS = 101
 
+log = logging.getLogger(__name__)
+
 
 class Board:
-    """One run's event file."""
+    """One run's events. What cannot be written is told once and does not stop a training."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the file under ``folder``."""
-        self._writer = tf.summary.create_file_writer(str(folder))
+    def __init__(self, folder: Path | None) -> None:
+        """Write under ``folder``; None writes nothing, for workers that are not the chief."""
+        self._folder = folder
+        self._writer = tf.summary.create_noop_writer()
+        self._graph_due = folder is not None
 
-    def start(self, settings: Mapping[str, Any], graph: Any) -> None:
-        """Write the settings for HParams and the graph of one training step."""
-        with self._writer.as_default(step=0):
-            hparams.hparams_config(
-                hparams=[hparams.HParam(name) for name in settings],
-                metrics=[hparams.Metric("validation/iou"), hparams.Metric("validation/dice")],
-            )
-            hparams.hparams(dict(settings))
-            tf.summary.graph(graph)
-        self._writer.flush()
+    def start(self, epoch: int, settings: Mapping[str, Any], *, resumed: bool) -> None:
+        """Open a file of events: after ``epoch`` epochs, with the settings for HParams at the very start."""
+        if self._folder is None:
+            return
+        with self._tolerant():
+            self._writer.close()
+            if resumed:
+                _forget_after(self._folder, epoch)
+            self._writer = tf.summary.create_file_writer(str(self._folder))
+            with self._writer.as_default(step=0):
+                if not resumed:
+                    hparams.hparams_config(
+                        hparams=[hparams.HParam(name) for name in settings],
+                        metrics=[hparams.Metric("validation/iou"), hparams.Metric("validation/dice")],
+                    )
+                    hparams.hparams(dict(settings))
+            self._writer.flush()
+
+    def graph(self, steps: Any, batches: Any) -> None:
+        """Write the graph of one training step, once."""
+        if not self._graph_due:
+            return
+        self._graph_due = False
+        concrete = steps.get_concrete_function(batches, tf.constant(1))
+        with self._tolerant(), self._writer.as_default(step=0):
+            tf.summary.graph(concrete.graph)
 
     def epoch(
         self, number: int, scalars: Mapping[str, float], frames: Sequence[FrameScore], panels: Sequence[np.ndarray]
     ) -> None:
         """Write one epoch: numbers by tag, the pooled PR curve, and frame | truth | prediction panels."""
-        with self._writer.as_default(step=number):
+        with self._tolerant(), self._writer.as_default(step=number):
             for tag, value in scalars.items():
                 tf.summary.scalar(tag, value)
             for index, panel in enumerate(panels):
                 tf.summary.image(f"validation/{index:02d} frame, truth, prediction", panel[None])
             tf.summary.experimental.write_raw_pb(_curve(frames).SerializeToString(), step=number)
-        self._writer.flush()
+            self._writer.flush()
 
     def close(self) -> None:
         """Finish the file."""
-        self._writer.close()
+        with self._tolerant():
+            self._writer.close()
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            log.warning("%s: no more events are written: %s", self._folder, str(error).splitlines()[0])
+            self._folder, self._writer = None, tf.summary.create_noop_writer()
+
+
+def _forget_after(folder: Path, epoch: int) -> None:
+    """Let TensorBoard drop what was written after ``epoch``: it is about to be written again."""
+    writer = EventFileWriter(str(folder))
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    writer.add_event(event_pb2.Event(wall_time=time.time(), step=epoch + 1, session_log=start))
+    writer.close()
 
 
 def panel(image_bytes: bytes, mask: np.ndarray, probability: np.ndarray) -> np.ndarray:
