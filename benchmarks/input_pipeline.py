@@ -23,16 +23,17 @@ def main() -> None:
     config = Config(transform=TransformSection(image_height_px=256, image_width_px=256), pbs=Recipe(batch_size=BATCH))
     dataset = example_gen.run(config.example_gen, name="pbs", manual_dir=Path("datasets"), rendered=True)
     batches = transform.run(config.transform, dataset=dataset, split="train", seed=1, batch_size=BATCH)
-    for _ in batches.epoch(0):
-        pass
+    endless = iter(batches.batches(0, 0))
+    for _ in range(batches.steps):
+        next(endless)
     started = time.perf_counter()
-    for _ in batches.epoch(1):
-        pass
+    for _ in range(batches.steps):
+        next(endless)
     pipeline = batches.steps * BATCH / (time.perf_counter() - started)
 
     precision, strategy = devices.precision("auto"), devices.strategy("one")
-    loop = Loop(config, config.pbs, steps=1000, precision=precision, strategy=strategy)
-    iterator = iter(batches.epoch(2))
+    loop = Loop(config, config.pbs, steps=1000, batch_size=BATCH, precision=precision, strategy=strategy)
+    iterator = loop.batches(batches, 2, 0)
     loop.steps(iterator, tf.constant(2)).numpy()
     started = time.perf_counter()
     loop.steps(iterator, tf.constant(STEPS)).numpy()

@@ -30,7 +30,8 @@ def ours() -> Callable[[], None]:
 
     config = Config(model=ModelSection(width=WIDTH, depth=DEPTH, dropout=0.0))
     recipe = Recipe(batch_size=BATCH, criterion=Bce())
-    loop = Loop(config, recipe, steps=10_000, precision=devices.precision("auto"), strategy=devices.strategy("one"))
+    precision, strategy = devices.precision("auto"), devices.strategy("one")
+    loop = Loop(config, recipe, steps=10_000, batch_size=BATCH, precision=precision, strategy=strategy)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
     target = (rng.random((BATCH, SIZE, SIZE, 2)) < 0.5).astype(np.uint8)

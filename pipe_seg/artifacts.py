@@ -95,10 +95,10 @@ class Model(Artifact):
 
 
 class Batches(Protocol):
-    """Gives an epoch as ``tf.data``."""
+    """Gives batches as ``tf.data``."""
 
-    def __call__(self, epoch: int, *, first_step: int = ..., part: tuple[int, int] = ..., batch_size: int = ...) -> Any:
-        """Give the batches of ``epoch`` (from 0) from ``first_step`` on.
+    def __call__(self, epoch: int, step: int, *, part: tuple[int, int] = ..., batch_size: int = ...) -> Any:
+        """Give the batches from ``step`` of ``epoch`` on, both from 0, epoch after epoch without end.
 
         ``part`` (i, n) is every n-th example from the i-th on; ``batch_size`` how many of them make a batch.
         """
@@ -106,11 +106,11 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class TransformedExamples:
-    """Training batches: ``epoch(number)`` gives ``steps`` full ones, ``file_names(epoch, step)`` what is in one."""
+    """Training batches, ``steps`` full ones an epoch; ``file_names(epoch, step)`` says what is in one."""
 
     steps: int
     batch_size: int
-    epoch: Batches
+    batches: Batches
     file_names: Callable[[int, int], list[str]]
 
 

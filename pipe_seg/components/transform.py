@@ -13,7 +13,7 @@ Batch = tuple[Any, Any]
 
 
 def run(section: TransformSection, *, dataset: Dataset, split: str, seed: int, batch_size: int) -> TransformedExamples:
-    """Give the training batches of one split, an epoch at a time.
+    """Give the training batches of one split, epoch after epoch.
 
     An epoch is a function of (seed, epoch number) alone. Every batch is full: the last one is filled up
     from the front of the same shuffled order. A batch is (image, target): (batch, height, width, 3) uint8
@@ -27,21 +27,23 @@ def run(section: TransformSection, *, dataset: Dataset, split: str, seed: int, b
     kept = fitted.enumerate()
     kept = kept.cache() if section.cache else kept
 
-    def order(numbered: Any, epoch: int, first_step: int) -> Any:
+    def order(numbered: Any, epoch: Any, first_step: Any) -> Any:
         shuffled = numbered.shuffle(number, seed=seed + 7919 * epoch, reshuffle_each_iteration=False)
         return shuffled.repeat().take(steps * batch_size).skip(first_step * batch_size)
 
-    def batches(
-        epoch: int, *, first_step: int = 0, part: tuple[int, int] = (0, 1), batch_size: int = batch_size
-    ) -> Any:
-        def prepare(index: Any, example: tuple[Any, Any, Any]) -> Batch:
-            key = augmentation.key(seed, epoch, index)
-            image, mask, valid = augmentation.augment(*example, key) if section.augment else example
-            return image, tf.concat([mask, valid], -1)
+    def prepare(epoch: Any, index: Any, example: tuple[Any, Any, Any]) -> Batch:
+        key = augmentation.key(seed, epoch, index)
+        image, mask, valid = augmentation.augment(*example, key) if section.augment else example
+        return image, tf.concat([mask, valid], -1)
+
+    def batches(epoch: int, step: int, *, part: tuple[int, int] = (0, 1), batch_size: int = batch_size) -> Any:
+        def of(now: Any) -> Any:
+            ordered = order(kept, now, tf.where(now == epoch, tf.constant(step, tf.int64), 0))
+            return ordered.map(lambda index, example: (now, index, example))
 
         mine, parts = part
-        ordered = order(kept, epoch, first_step).shard(parts, mine).map(prepare, tf.data.AUTOTUNE)
-        return ordered.batch(batch_size, drop_remainder=True).prefetch(2)
+        endless = tf.data.Dataset.range(epoch, tf.int64.max).flat_map(of).shard(parts, mine)
+        return endless.map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True).prefetch(2)
 
     def file_names(epoch: int, step: int) -> list[str]:
         named = examples.load(dataset.path, split).map(lambda example: example["file_name"])

@@ -16,9 +16,9 @@ TILT = 0.12
 LEVEL = 128
 
 
-def key(seed: int, epoch: int, example: Any) -> Any:
+def key(seed: int, epoch: Any, example: Any) -> Any:
     """Give the stateless seed, (2,) int32, of one example (an int64 scalar) in one epoch."""
-    base = tf.random.fold_in(tf.constant([seed, 0x5EED], tf.int32), epoch)
+    base = tf.random.fold_in(tf.constant([seed, 0x5EED], tf.int32), tf.cast(epoch, tf.int32))
     return tf.random.fold_in(base, tf.cast(example, tf.int32))
 
 

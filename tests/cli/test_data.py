@@ -272,7 +272,7 @@ def test_png_frames_train_as_they_are(user: Path, cli: Command, tmp_path: Path) 
         seed=0,
         batch_size=4,
     )
-    assert next(iter(batches.epoch(1)))[0].shape[0] == 4
+    assert next(iter(batches.batches(1, 0)))[0].shape[0] == 4
 
 
 @pytest.mark.skipif(not (REAL_FRAMES / "PipeSegmentation").is_dir(), reason="real frames are not here")

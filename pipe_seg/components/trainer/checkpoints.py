@@ -142,9 +142,9 @@ def damage(path: Path) -> str | None:
         return f"{MANIFEST}: not a manifest"
     for name in sorted({*told, *there}):
         if name not in there:
-            return f"{name} is missing"
+            return f"{name}, which {MANIFEST} names, is missing"
         if told.get(name) != there[name]:
-            return f"{name} is not what was written"
+            return f"{name} is not what {MANIFEST} says"
     return None
 
 

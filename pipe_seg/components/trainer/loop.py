@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipe_seg.artifacts import TransformedExamples
 from pipe_seg.config import Config, Recipe
 from pipe_seg.nn import losses, metrics, models, optimizers
 from pipe_seg.nn.schedules import Rate
@@ -102,13 +103,13 @@ class Loop:
         """The rate of the last step."""
         return float(self.rate(max(int(keras.ops.convert_to_numpy(self.optimizer.iterations)) - 1, 0)))
 
-    def batches(self, examples: Any, epoch: int, first_step: int) -> Any:
-        """Give the iterator of an epoch from its step ``first_step`` on; each replica gets its share of a batch."""
+    def batches(self, examples: TransformedExamples, epoch: int, step: int) -> Any:
+        """Give the iterator of batches from ``step`` of ``epoch`` on; each replica gets its share of a batch."""
         share = self.batch_size // self.strategy.num_replicas_in_sync // self.accumulate
 
         def here(context: Any) -> Any:
             part = (context.input_pipeline_id, context.num_input_pipelines)
-            return examples.epoch(epoch, first_step=first_step, part=part, batch_size=share)
+            return examples.batches(epoch, step, part=part, batch_size=share)
 
         return iter(self.strategy.distribute_datasets_from_function(here))
 

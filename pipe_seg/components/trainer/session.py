@@ -86,8 +86,16 @@ class Session:
             self._checkpoints.set_damaged_aside()
         if not self.resumed:
             self._save()
-        self._reporter.begin(self.state.epoch, self.state.step)
-        self._board.start(self.state.epoch, self._settings, resumed=self.resumed)
+        self._take_up(resumed=self.resumed)
+        self._board.graph(self._loop.steps, self._batches)
+
+    def _take_up(self, *, resumed: bool) -> None:
+        """Let the batches, the bar and the log stand where ``state`` does."""
+        state = self.state
+        epoch, step = divmod(state.epoch * self._examples.steps + state.step, self._examples.steps)
+        self._batches = self._loop.batches(self._examples, epoch, step)
+        self._reporter.begin(state.epoch, state.step)
+        self._board.start(state.epoch, self._settings, resumed=resumed)
 
     def _over(self) -> bool:
         waited = self.state.epoch - self.state.best_epoch
@@ -100,19 +108,15 @@ class Session:
             self._roll_back(found)
 
     def _epoch(self) -> None:
-        state = self.state
-        if state.step < self._examples.steps:
-            batches = self._loop.batches(self._examples, state.epoch, state.step)
-            self._board.graph(self._loop.steps, batches)
-            while state.step < self._examples.steps and not self._stopped:
-                self._call(batches)
+        while self.state.step < self._examples.steps and not self._stopped:
+            self._call()
         self._validate()
 
-    def _call(self, batches: Any) -> None:
+    def _call(self) -> None:
         left = self._examples.steps - self.state.step
         number = max(1, min(self._section.steps_per_call, left, int(CALL_S / self._step_s)))
         started = time.monotonic()
-        rows = self._loop.steps(batches, tf.constant(number)).numpy()
+        rows = self._loop.steps(self._batches, tf.constant(number)).numpy()
         seconds = (time.monotonic() - started) / number
         self._note(rows)
         images = self._loop.batch_size * number
@@ -199,8 +203,7 @@ class Session:
         self.state.rolled_back, self.state.skipped = True, skipped
         scale = self._loop.rate.scale
         scale.assign(scale * ROLLED_BACK_RATE)
-        self._reporter.begin(self.state.epoch, self.state.step)
-        self._board.start(self.state.epoch, self._settings, resumed=True)
+        self._take_up(resumed=True)
         where = f"epoch {self.state.epoch + 1}, step {self.state.step}"
         self._reporter.warn(f"{found}; back to {where} with {ROLLED_BACK_RATE:g} of the learning rate")
 

@@ -1,0 +1,97 @@
+"""A training of seconds with everything in it that could differ after a restart."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipe_seg import config
+from pipe_seg.artifacts import Dataset, TransformedExamples
+from pipe_seg.config import Config
+
+SETTINGS = (
+    "transform.image_height_px=64",
+    "transform.image_width_px=80",
+    "model.width=4",
+    "model.depth=1",
+    "model.dropout=0.2",
+    "ps.epochs=10",
+    "ps.batch_size=4",
+    "ps.learning_rate=0.01",
+    "trainer.schedule=plateau",
+    "trainer.plateau_epochs=1",
+    "trainer.early_stopping_epochs=6",
+    "trainer.precision=bfloat16",
+    "trainer.strategy=mirrored",
+    "trainer.steps_per_call=1",
+    "trainer.checkpoint_every_s=0",
+)
+
+
+def settings(*overrides: str) -> Config:
+    """Give the configuration: dropout, augmentation, shuffle, plateau, early stopping, bfloat16, two replicas."""
+    return config.load(None, (*SETTINGS, *overrides), unlock=True)
+
+
+def build(manual_dir: Path, data_dir: Path) -> Dataset:
+    """Build the dataset of a folder's contours."""
+    from pipe_seg.components import example_gen
+
+    section = config.ExampleGenSection(data_dir=str(data_dir))
+    return example_gen.run(section, name="ps", manual_dir=manual_dir, rendered=False)
+
+
+def split_processor(parts: int = 2) -> None:
+    """Make several devices of the one processor; once a process, before TensorFlow is used."""
+    import tensorflow as tf
+
+    device = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * parts)
+
+
+def train(
+    chosen: Config,
+    dataset: Dataset,
+    run: Path,
+    planted: Callable[[TransformedExamples], TransformedExamples] = lambda examples: examples,
+    strategy: Any = None,
+) -> None:
+    """Train in ``run`` to the end, or go on there; ``planted`` may spoil the batches."""
+    from pipe_seg.components import trainer, transform
+    from pipe_seg.serving import devices
+
+    strategy = strategy or devices.strategy(chosen.trainer.strategy)
+    size = trainer.global_batch_size(chosen, "ps", strategy, lambda text: None)
+    batches = transform.run(chosen.transform, dataset=dataset, split="train", seed=chosen.seed, batch_size=size)
+    trainer.run(
+        chosen,
+        name="ps",
+        examples=planted(batches),
+        validation=dataset,
+        out=run / "trainer",
+        checkpoints=run / "checkpoints",
+        board=run / "tensorboard",
+        strategy=strategy,
+    )
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """Give what has to come out the same: a digest of every weight, the history, the best metric."""
+    import h5py
+    import numpy as np
+
+    digest = hashlib.sha256()
+
+    def add(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            value = item[()]
+            assert np.isfinite(value).all(), name
+            digest.update(name.encode() + value.tobytes())
+
+    with h5py.File(run / "trainer" / "weights.weights.h5") as file:
+        file.visititems(add)
+    record = json.loads((run / "trainer" / "artifact.json").read_text())
+    history = json.loads((run / "trainer" / "history.json").read_text())
+    details = {key: record["details"][key] for key in ("best_iou", "best_epoch", "skipped_steps", "replicas")}
+    return {"weights": digest.hexdigest(), "history": history, **details}
