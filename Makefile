@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install train test slow faults check lint types contracts
+.PHONY: install train test trials slow faults check lint types contracts
 
 install: $(STAMP)
 
@@ -18,6 +18,9 @@ train: install
 
 test: install
 	$(BIN)/python -m pytest
+
+trials: install
+	$(BIN)/python -m pytest -m trials
 
 slow: install
 	$(BIN)/python -m pytest -m slow

@@ -73,7 +73,7 @@ def train(
     dataset = examples(settings, name, manual_dir, say)
     truth = contours(settings, name, dataset, manual_dir, say)
     digests = {dataset: dataset.digest, truth: truth.digest}
-    with ExitStack() as held:
+    with ExitStack() as held, workers.together():
         run = None
         if workers.chief:
             again = run_folder.same_unfinished(settings, runs, dataset, init) if resume == "auto" else resume

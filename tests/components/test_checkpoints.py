@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +176,57 @@ def test_everything_is_on_disk_before_the_name_appears_and_the_name_after(tmp_pa
     before = {Path(found[1]).name for found in synced[:published] if found}
     assert {*FILES, f".{state(1).name}.partial"} <= before
     assert str(tmp_path / "c") in {found[1] for found in synced[published:] if found}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mount folders of a given size in bytes."""
+    mounted: list[Path] = []
+
+    def mount(size: int) -> Path:
+        place = tmp_path / f"disk-{len(mounted)}"
+        place.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], capture_output=True)
+        if done.returncode:
+            pytest.skip("mounting is not allowed here")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", place], check=True)
+
+
+def big(folder: Path) -> Checkpoints:
+    variables = {"network": [tf.Variable(np.zeros((50, 3), np.float32))], "optimizer": [tf.Variable(0, dtype=tf.int64)]}
+    variables["average"] = [tf.Variable(np.zeros((512, 512), np.float32))]
+    return Checkpoints(folder, 2, variables, ABOUT)
+
+
+@pytest.mark.parametrize(("share", "saved"), [(0.9, 0), (1.5, 1), (2.5, 2)])
+def test_a_full_disk_ends_with_4_and_the_checkpoint_before_stands(
+    tmp_path: Path, small_disk: Callable[[int], Path], share: float, saved: int
+) -> None:
+    big(tmp_path / "c").save(state(0), [])
+    size = sum(path.stat().st_size for path in (tmp_path / "c").rglob("*") if path.is_file())
+    checkpoints = big(small_disk(int(share * size)) / "c")
+    for step in range(1, saved + 1):
+        checkpoints.save(state(step), [])
+    with pytest.raises(MachineError) as caught:
+        checkpoints.save(state(saved + 1), [])
+    assert caught.value.exit_code == 4
+    found = checkpoints.restore()
+    assert (found[0].step if found else 0) == saved
+    assert len(checkpoints.found) == saved
+
+
+def test_a_folder_that_cannot_be_written_ends_with_4(tmp_path: Path, small_disk: Callable[[int], Path]) -> None:
+    place = small_disk(2**24)
+    checkpoints = big(place / "c")
+    checkpoints.save(state(1), [])
+    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    with pytest.raises(MachineError, match="Read-only"):
+        checkpoints.save(state(2), [])
+    found = checkpoints.restore()
+    assert found is not None
+    assert found[0].step == 1

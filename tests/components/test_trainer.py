@@ -11,8 +11,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
+from pipe_seg.artifacts import locked
 from tests.conftest import ROOT, TINY_FLAGS, Command
 
 
@@ -55,43 +56,6 @@ def test_the_same_seed_gives_the_same_weights_byte_for_byte(tmp_path: Path, fold
         assert first.tobytes() == second.tobytes()
 
 
-def test_two_replicas_learn_what_one_does(tmp_path: Path, folder: Path, cli: Command) -> None:
-    code = (
-        "import sys, tensorflow as tf; cpu = tf.config.list_physical_devices('CPU')[0]; "
-        "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2); "
-        "from pipe_seg.cli import main; main(sys.argv[1:])"
-    )
-    found = []
-    for strategy in ("one", "mirrored"):
-        place = tmp_path / strategy
-        flags = [*TINY_FLAGS, "-s", "model.norm=group", "-s", "model.dropout=0", "-s", "trainer.precision=float32"]
-        command = [
-            "train",
-            "--dataset",
-            "pbs",
-            "--manual-dir",
-            str(folder),
-            "--runs",
-            str(place),
-            "--strategy",
-            strategy,
-        ]
-        done = subprocess.run(
-            [sys.executable, "-c", code, *command, *flags],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds")},
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        details = json.loads((last(place) / "trainer" / "artifact.json").read_text())["details"]
-        assert details["replicas"] == {"one": 1, "mirrored": 2}[strategy]
-        found.append(weights(last(place)))
-    for first, second in zip(*found, strict=True):
-        np.testing.assert_allclose(first, second, atol=1e-4)
-
-
 def test_weights_that_are_no_numbers_are_not_begun_from(tmp_path: Path, folder: Path, cli: Command, runs: Path) -> None:
     spoilt = Path(shutil.copytree(sorted(runs.iterdir())[0], tmp_path / "spoilt"))
     with h5py.File(spoilt / "trainer" / "weights.weights.h5", "a") as file:
@@ -121,10 +85,7 @@ def test_a_log_has_one_line_an_epoch_and_no_bar(tmp_path: Path, folder: Path, sh
     assert "\r" not in done.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_run_that_a_signal_ended_is_resumed_to_the_same_weights(
-    tmp_path: Path, folder: Path, cli: Command, number: signal.Signals, code: int
-) -> None:
+def test_a_run_that_a_signal_ended_is_resumed_to_the_same_weights(tmp_path: Path, folder: Path, cli: Command) -> None:
     data = {"TFDS_DATA_DIR": str(tmp_path / "tfds")}
     flags = ["train", "--dataset", "ps", "--manual-dir", folder, *TINY_FLAGS, "-s", "ps.epochs=12"]
     flags += ["-s", "trainer.early_stopping_epochs=50", "-s", "trainer.steps_per_call=1"]
@@ -137,15 +98,38 @@ def test_a_run_that_a_signal_ended_is_resumed_to_the_same_weights(
         deadline = time.monotonic() + 120
         while "epoch 2/" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(number)
-        assert process.wait(timeout=10) == code, (tmp_path / "log").read_text()
+        process.send_signal(signal.SIGINT)  # SIGTERM: tests/faults/test_train.py
+        assert process.wait(timeout=10) == 130, (tmp_path / "log").read_text()
     run = last(tmp_path / "runs")
     assert not (run / "trainer").exists()
-    assert "--resume" in (tmp_path / "log").read_text()
-    cli("train", "--resume", "last", "--runs", tmp_path / "runs", **data)
+    assert f"to go on: python cli.py train --resume {run}" in (tmp_path / "log").read_text()
+
+    again = ["train", "--runs", tmp_path / "runs", "--resume"]
+    done = cli(*again, "last", *TINY_FLAGS, "-s", "ps.epochs=13", "-s", "trainer.steps_per_call=1", code=2, **data)
+    assert "ps.epochs differs (got 13); expected 12, as it began" in done.stderr
+    assert "trainer.early_stopping_epochs differs (got 15); expected 50, as it began" in done.stderr
+    done = cli(*again, run, "--dataset", "pbs", code=2, **data)
+    assert "--dataset: differs (got pbs); expected ps" in done.stderr
+    with locked(run):
+        done = cli(*again, "last", code=5, **data)
+    assert "another process trains this run" in done.stderr
+
+    cli(*again, "last", **data)
     same(run, last(tmp_path / "whole"))
     assert not (run / "checkpoints").exists()
-    assert len(json.loads((run / "run.json").read_text())["resumed"]) == 1
+    assert len(json.loads((run / "run.json").read_text())["resumed"]) == 2
+    assert tags(run) == tags(last(tmp_path / "whole"))
+    done = cli(*again, run, code=2, **data)
+    assert "this run is finished; expected --init RUN" in done.stderr
+    done = cli(*again, "last", code=2, **data)
+    assert "no run here is unfinished" in done.stderr
+
+
+def tags(run: Path) -> dict[str, list[int]]:
+    """Give the steps of every scalar that TensorBoard shows."""
+    accumulator = event_accumulator.EventAccumulator(str(run / "tensorboard"), {"tensors": 0})
+    accumulator.Reload()
+    return {tag: [event.step for event in accumulator.Tensors(tag)] for tag in accumulator.Tags()["tensors"]}
 
 
 def same(first: Path, second: Path) -> None:

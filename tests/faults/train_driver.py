@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipe_seg import cli
 from tests import tiny_training
 from tests.faults.build_driver import attach, held
 
@@ -64,6 +65,7 @@ class Bench:
         """Begin, or go on, in a process of its own."""
 
         def work() -> None:
+            signal.signal(signal.SIGTERM, cli._terminated)
             before()
             tiny_training.split_processor()
             tiny_training.train(self.settings, self.dataset, self.run)
@@ -163,7 +165,7 @@ def fork(work: Callable[[], object]) -> int:
     try:
         work()
     except BaseException as error:
-        code = getattr(error, "exit_code", None)
+        code = getattr(error, "exit_code", getattr(error, "code", None))
         if code is None:
             traceback.print_exc()
         os._exit(code or 1)

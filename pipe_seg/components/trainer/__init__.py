@@ -73,7 +73,7 @@ def run(
         "batch_size": examples.batch_size,
         "data_digest": validation.digest,
     }
-    with _told(name, examples.batch_size, checkpoints, workers):
+    with _memory_told(name, examples.batch_size):
         steps = config.recipe(name).epochs * examples.steps
         size, precision = examples.batch_size, facts["precision"]
         loop = Loop(config, config.recipe(name), steps=steps, batch_size=size, precision=precision, strategy=strategy)
@@ -119,19 +119,13 @@ def _publish(
 
 
 @contextmanager
-def _told(name: str, batch_size: int, checkpoints: Path, workers: Workers) -> Iterator[None]:
-    """Tell of memory that did not suffice and of workers that are gone in words of ours."""
+def _memory_told(name: str, batch_size: int) -> Iterator[None]:
+    """Tell of memory that did not suffice in words of ours."""
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         cure = f"--batch-size auto, or -s {name}.batch_size={max(batch_size // 2, 1)}"
         raise MachineError(Problem(name, "out of memory with batch_size", got=batch_size, expected=cure)) from error
-    except tf.errors.OpError as error:
-        if workers.number == 1:
-            raise
-        what = f"worker {workers.index} of {workers.number} lost another: {error.message.strip().splitlines()[-1]}"
-        cure = "the same command again on every worker, with --resume auto"
-        raise MachineError(Problem(checkpoints, what, expected=cure)) from error
 
 
 def global_batch_size(config: Config, name: str, strategy: Any, say: Callable[[str], None]) -> int:

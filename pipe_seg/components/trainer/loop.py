@@ -33,9 +33,11 @@ class Progress:
         )
 
     def scores(self) -> dict[str, float]:
-        """Give mean ``loss``, image-mean ``iou`` and ``iou_pooled`` at the network's resolution."""
+        """Give mean ``loss``, image-mean ``iou`` and ``iou_pooled`` at the network's resolution; {} of no image."""
+        if not self.images:
+            return {}
         return {
-            "loss": self.loss / max(self.images, 1),
+            "loss": self.loss / self.images,
             "iou": self.iou / max(self.counted, 1.0),
             "iou_pooled": self.intersection / max(self.union, 1.0),
         }

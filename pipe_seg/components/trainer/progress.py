@@ -43,7 +43,7 @@ class Reporter:
         self.epoch_images += images
         self.rate = self.epoch_images / max(time.monotonic() - self.epoch_started, 1e-9)
         if self.bar and self.task is not None:
-            note = f"loss {scores['loss']:.3f}  iou {scores['iou']:.3f}  {self.rate:.0f} images/s"
+            note = f"{_told(scores)}  {self.rate:.0f} images/s"
             self.bar.update(self.task, advance=steps, note=note)
 
     @contextmanager
@@ -69,11 +69,15 @@ class Reporter:
         left = spent / max(self.taken, 1) * (self.left - self.taken)
         mark = "  best so far" if best else ""
         self.note(
-            f"epoch {number}/{self.epochs}  loss {train['loss']:.4f}  iou {train['iou']:.4f}  │ validation "
+            f"epoch {number}/{self.epochs}  {_told(train)}  │ validation "
             f"iou {validation['iou']:.4f}  dice {validation['dice']:.4f}  │ {self.rate:.0f} images/s  "
             f"ETA {int(left // 60)}:{int(left % 60):02d}{mark}"
         )
         self.epoch_started, self.epoch_images = time.monotonic(), 0
+
+
+def _told(scores: Mapping[str, float]) -> str:
+    return f"loss {scores['loss']:.4f}  iou {scores['iou']:.4f}" if scores else "no finite step"
 
 
 @contextmanager

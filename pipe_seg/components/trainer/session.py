@@ -150,7 +150,8 @@ class Session:
             Interrupted: training ends here; a checkpoint stands.
         """
         number = self._watch.signal_number
-        due = self._workers.chief and time.monotonic() - self._saved_at >= self._section.checkpoint_every_s
+        waited = time.monotonic() - self._saved_at >= self._section.checkpoint_every_s
+        due = self._workers.chief and waited and self.state.in_a_row == 0
         told = np.array([seconds, due, number == signal.SIGINT, number == signal.SIGTERM], np.float64)
         seconds, due, interrupted, terminated = self._workers.sum(told)
         self._step_s = max(seconds / self._workers.number, 1e-6)
@@ -203,9 +204,9 @@ class Session:
         self.state.rolled_back, self.state.skipped = True, skipped
         scale = self._loop.rate.scale
         scale.assign(scale * ROLLED_BACK_RATE)
-        self._take_up(resumed=True)
         where = f"epoch {self.state.epoch + 1}, step {self.state.step}"
         self._reporter.warn(f"{found}; back to {where} with {ROLLED_BACK_RATE:g} of the learning rate")
+        self._take_up(resumed=True)
 
     def _validate(self) -> None:
         validated = self._validation.run(self._listen)

@@ -1,11 +1,21 @@
 """The processes that train together, one of them the chief: what they have to agree on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from pipe_seg.errors import MachineError, Problem
+
 LONGEST_TEXT = 4096
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 
 
 class Workers:
@@ -25,6 +35,22 @@ class Workers:
     def chief(self) -> bool:
         """Whether this process writes what all have made."""
         return self.index == 0
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Tell, in words of ours, of another worker that is gone.
+
+        Raises:
+            MachineError: it is, and what the block was doing together cannot be finished.
+        """
+        try:
+            yield
+        except LOST as error:
+            if self.number == 1:
+                raise
+            what = f"lost another of the {self.number} workers ({type(error).__name__})"
+            cure = "the same command again on every worker; with --resume auto it goes on"
+            raise MachineError(Problem(f"worker {self.index}", what, expected=cure)) from error
 
     def share(self, number: int) -> range:
         """Give this worker's part of ``number`` things in a row; the chief's comes first."""

@@ -1,0 +1,193 @@
+"""A training that is killed goes on to the very weights, history and best metric of one that was left alone."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny_training
+from tests.conftest import ROOT, TINY_FLAGS
+
+EQUAL = """
+import sys
+from pathlib import Path
+from tests import tiny_training
+tiny_training.split_processor()
+dataset, out, *overrides = sys.argv[1:]
+tiny_training.train(tiny_training.settings(*overrides), tiny_training.Dataset(Path(dataset)), Path(out))
+"""
+
+
+def trials(kind: str, *arguments: object) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "tests.faults.train_driver", kind, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def check_kills(outcomes: list[dict[str, Any]], number: int) -> None:
+    kills = [outcome for outcome in outcomes if outcome.get("killed")]
+    through = [outcome for outcome in outcomes if outcome["trial"] == "through"]
+    assert len(kills) == number
+    assert len(through) >= 1
+    for outcome in through:
+        assert (outcome["resumed"], outcome["same"], outcome["junk"]) == (0, True, []), outcome
+
+
+@pytest.mark.trials
+def test_thirty_kills_at_random_moments(folder: Path, tmp_path: Path) -> None:
+    check_kills(trials("random", 30, 7, folder, tmp_path), 30)
+
+
+@pytest.mark.faults
+def test_a_hundred_kills_at_random_moments(folder: Path, tmp_path: Path) -> None:
+    check_kills(trials("random", 100, 11, folder, tmp_path), 100)
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not here")
+def test_a_kill_at_every_rename_and_unlink_of_a_checkpoint(folder: Path, tmp_path: Path) -> None:
+    outcomes = trials("points", folder, tmp_path)[1:]
+    assert len(outcomes) >= 9
+    for outcome in outcomes:
+        assert outcome["killed"], outcome
+        assert (outcome["resumed"], outcome["same"], outcome["junk"]) == (0, True, []), outcome
+
+
+def check_terminations(outcomes: list[dict[str, Any]], number: int) -> None:
+    ended = [outcome for outcome in outcomes if outcome["trial"] == "SIGTERM" and not outcome["through"]]
+    assert len(ended) == number
+    for outcome in ended:
+        assert outcome["code"] == 143, outcome
+        assert outcome["s"] <= 10, outcome
+        assert outcome["found"], outcome
+    assert all(outcome["same"] for outcome in outcomes if outcome["trial"] == "through")
+
+
+@pytest.mark.trials
+def test_sigterm_at_random_moments_saves_and_exits_with_143(folder: Path, tmp_path: Path) -> None:
+    check_terminations(trials("terminate", 5, 3, folder, tmp_path), 5)
+
+
+@pytest.mark.faults
+def test_sigterm_at_twenty_random_moments(folder: Path, tmp_path: Path) -> None:
+    check_terminations(trials("terminate", 20, 5, folder, tmp_path), 20)
+
+
+def largest_difference(first: Path, second: Path) -> float:
+    import h5py
+    import numpy as np
+
+    def weights(run: Path) -> list[Any]:
+        found: list[Any] = []
+        with h5py.File(run / "trainer" / "weights.weights.h5") as file:
+            file.visititems(lambda _, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None)
+        return [weight for weight in found if weight.dtype == np.float32]
+
+    pairs = zip(weights(first), weights(second), strict=True)
+    return max(float(np.abs(a - b).max(initial=0)) for a, b in pairs)
+
+
+@pytest.mark.trials
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.01), ("adamw", 0.0003)])
+@pytest.mark.parametrize("batch_size", [4, 6])  # of 8 frames: without and with a ragged tail
+def test_two_replicas_learn_what_one_does(
+    folder: Path, tmp_path: Path, optimizer: str, rate: float, batch_size: int
+) -> None:
+    """Group normalisation: with batch statistics AdamW blows float32's rounding up to 1e-4 in ten steps."""
+    dataset = tiny_training.build(folder, tmp_path / "tfds")
+    flags = ["trainer.precision=float32", "model.dropout=0", "model.norm=group", "trainer.schedule=cosine"]
+    flags += [f"ps.optimizer={optimizer}", f"ps.batch_size={batch_size}", f"ps.learning_rate={rate}", "ps.epochs=5"]
+    processes = []
+    for strategy in ("one", "mirrored"):
+        command = [sys.executable, "-c", EQUAL, str(dataset.path), str(tmp_path / strategy), *flags]
+        processes.append(subprocess.Popen([*command, f"trainer.strategy={strategy}"], cwd=ROOT, stderr=subprocess.PIPE))
+    for process, replicas, strategy in zip(processes, (1, 2), ("one", "mirrored"), strict=True):
+        _, told = process.communicate()
+        assert process.returncode == 0, told.decode()
+        assert tiny_training.outcome(tmp_path / strategy)["replicas"] == replicas
+    assert largest_difference(tmp_path / "one", tmp_path / "mirrored") <= 1e-6
+
+
+def free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Pair:
+    """Two workers on loopback, started by the same command."""
+
+    def __init__(self, folder: Path, place: Path, *flags: str) -> None:
+        ports = free_ports(2)
+        hosts = [f"127.0.0.1:{port}" for port in ports]
+        self.logs = [place / f"worker-{index}.log" for index in range(2)]
+        self.processes = []
+        command = [sys.executable, str(ROOT / "cli.py"), "train", "--dataset", "ps", "--manual-dir", str(folder)]
+        command += ["--runs", str(place / "runs"), "--strategy", "multiworker", "--resume", "auto", *TINY_FLAGS, *flags]
+        for index, log in enumerate(self.logs):
+            told = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+            environment = {**os.environ, "TFDS_DATA_DIR": str(place / "tfds"), "TF_CONFIG": json.dumps(told)}
+            with log.open("w") as file:
+                process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+            self.processes.append(process)
+
+    def wait(self, timeout_s: float = 180) -> list[int]:
+        return [process.wait(timeout=timeout_s) for process in self.processes]
+
+    @property
+    def told(self) -> str:
+        return "\n".join(log.read_text() for log in self.logs)
+
+
+def kill_and_go_on(folder: Path, place: Path, moments: list[float]) -> None:
+    """Leave one pair alone; kill a worker of another at every moment, and start the same command again."""
+    flags = ["-s", "ps.epochs=30", "-s", "trainer.early_stopping_epochs=30", "-s", "trainer.checkpoint_every_s=0"]
+    flags += ["-s", "trainer.steps_per_call=1"]
+    for name in ("alone", "killed"):
+        (place / name).mkdir()
+    pair = Pair(folder, place / "alone", *flags)
+    assert pair.wait() == [0, 0], pair.told
+    for number, moment in enumerate(moments):
+        pair = Pair(folder, place / "killed", *flags)
+        deadline = time.monotonic() + 120
+        while not list((place / "killed/runs").glob("*/checkpoints/epoch-*")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(moment)
+        pair.processes[number % 2].send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        assert pair.processes[number % 2].wait() == -signal.SIGKILL, pair.told
+        code = pair.processes[1 - number % 2].wait(timeout=60)
+        noticed = time.monotonic() - killed
+        print(json.dumps({"moment": moment, "worker": number % 2, "noticed_s": round(noticed, 2), "code": code}))
+        assert code == 4, pair.told
+        assert noticed <= 15
+        assert "lost another of the 2 workers" in pair.told
+    pair = Pair(folder, place / "killed", *flags)
+    assert pair.wait() == [0, 0], pair.told
+    (alone,), (killed_run,) = ((place / name / "runs").iterdir() for name in ("alone", "killed"))
+    assert tiny_training.outcome(alone) == tiny_training.outcome(killed_run)
+    assert tiny_training.outcome(alone)["replicas"] == 2
+    assert len(json.loads((killed_run / "run.json").read_text())["resumed"]) == len(moments)
+
+
+@pytest.mark.trials
+def test_a_lost_worker_is_noticed_and_the_same_command_goes_on(folder: Path, tmp_path: Path) -> None:
+    kill_and_go_on(folder, tmp_path, [1.0, 12.0])
+
+
+@pytest.mark.faults
+def test_workers_lost_at_ten_moments(folder: Path, tmp_path: Path) -> None:
+    kill_and_go_on(folder, tmp_path, [0.0, 2.0, 4.0, 6.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0])
