@@ -99,6 +99,13 @@ def train(
     return run
 
 
+def parts_that_fit(settings: Config, name: str, say: Say) -> int:
+    """Give in how many parts a batch has to be computed to fit into memory."""
+    from pipe_seg.components.trainer import fitting
+
+    return fitting.parts(settings, name, say)
+
+
 def _refuse_second(run: Run) -> None:
     raise ConflictError(Problem(run.path, "another process trains this run", expected="wait for it, or another run"))
 

@@ -31,6 +31,11 @@ from pipe_seg.run_folder import Run
     help="Which devices: same as -s trainer.strategy=.",
 )
 @click.option(
+    "--batch-size",
+    metavar="N|auto",
+    help="Images a step; auto: the dataset's batch_size, computed in the fewest parts that fit into memory.",
+)
+@click.option(
     "--deterministic/--no-deterministic",
     default=None,
     help="The same seed, the same weights (default), or what is quickest: -s trainer.deterministic=.",
@@ -47,6 +52,7 @@ def train(
     init: str | None,
     resume: str | None,
     strategy: str | None,
+    batch_size: str | None,
     deterministic: bool | None,
     person: str | None,
     runs: Path,
@@ -58,12 +64,19 @@ def train(
         dataset, manual_dir, init = _as_before(again, dataset, manual_dir, init)
     if dataset is None:
         raise click.UsageError("Missing option '--dataset'.")
-    short = {"strategy": strategy, "deterministic": deterministic}
-    chosen = (*overrides, *(f"trainer.{key}={value}" for key, value in short.items() if value is not None))
+    short = {
+        "trainer.strategy": strategy,
+        "trainer.deterministic": deterministic,
+        f"{dataset}.batch_size": None if batch_size == "auto" else batch_size,
+    }
+    chosen = (*overrides, *(f"{key}={value}" for key, value in short.items() if value is not None))
     if again and not (preset or chosen or unlock):
         loaded = again.config
     else:
         loaded = load(dataset, manual_dir, preset, chosen, unlock=unlock)
+    if batch_size == "auto":
+        parts = pipeline.parts_that_fit(loaded, dataset, options.say)
+        loaded = load(dataset, manual_dir, preset, (*chosen, f"trainer.accumulate={parts}"), unlock=unlock)
     start = run_folder.find_run(init, runs) if init else None
     quiet.tensorflow()
     run = pipeline.train(
