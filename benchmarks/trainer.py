@@ -1,10 +1,11 @@
 """What the training loop costs, and what more processes bring.
 
-    python benchmarks/trainer.py
+    python benchmarks/trainer.py             # batches of 8; BATCH=32 python benchmarks/trainer.py
 
-Three questions, each answered by ratios from one run: the loop (input pipeline, clipping, moving average, counts,
-the look for numbers that are not finite) against a bare ``tf.function`` step on one batch that stays in memory;
-``trainer.deterministic`` on against off; two workers on one core each against one process on one core.
+Three questions, each answered by ratios from one run: the loop (clipping, moving average, counts, the look for
+numbers that are not finite) against a bare ``tf.function`` step on the same batch in memory, and with the input
+pipeline, which shares the processor; ``trainer.deterministic`` on against off; two workers on one core each against
+one process on one core.
 """
 
 import argparse
@@ -19,12 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-BATCH, STEPS, ROUNDS = 8, 6, 9
-ROOT = Path(__file__).resolve().parent.parent
+BATCH, STEPS, ROUNDS = int(os.environ.get("BATCH", "8")), 6, 9
 
 
-def prepared(strategy: str, *, deterministic: bool = True) -> tuple[Any, Any, int]:
-    """Give the loop of the preset ``cctv``, its batches and the batch size."""
+def prepared(strategy: str, *, deterministic: bool = True) -> tuple[Any, Any]:
+    """Give the loop of the preset ``cctv`` and its batches."""
     from pipe_seg import config
     from pipe_seg.components import trainer, transform
     from pipe_seg.components.example_gen import run as build
@@ -38,20 +38,28 @@ def prepared(strategy: str, *, deterministic: bool = True) -> tuple[Any, Any, in
     examples = transform.run(chosen.transform, dataset=dataset, split="train", seed=1, batch_size=BATCH)
     precision = devices.precision("auto")
     loop = Loop(chosen, chosen.pbs, steps=10_000, batch_size=BATCH, precision=precision, strategy=made)
-    return loop, loop.batches(examples, 0, 0), BATCH
+    return loop, loop.batches(examples, 0, 0)
 
 
 def whole(strategy: str = "one", *, deterministic: bool = True) -> Callable[[], None]:
     import tensorflow as tf
 
-    loop, batches, _ = prepared(strategy, deterministic=deterministic)
+    loop, batches = prepared(strategy, deterministic=deterministic)
     return lambda: loop.steps(batches, tf.constant(STEPS)).numpy()
+
+
+def same_batch() -> Callable[[], None]:
+    import tensorflow as tf
+
+    loop, batches = prepared("one")
+    endless = iter(tf.data.Dataset.from_tensors(next(batches)).repeat())
+    return lambda: loop.steps(endless, tf.constant(STEPS)).numpy()
 
 
 def bare() -> Callable[[], None]:
     import tensorflow as tf
 
-    loop, batches, _ = prepared("one")
+    loop, batches = prepared("one")
     image, target = next(batches)
     variables = loop.network.trainable_variables
 
@@ -71,6 +79,7 @@ def bare() -> Callable[[], None]:
 
 WORKERS: dict[str, Callable[[], Callable[[], None]]] = {
     "loop": whole,
+    "same batch": same_batch,
     "bare": bare,
     "not deterministic": lambda: whole(deterministic=False),
     "worker": lambda: whole("multiworker"),
@@ -153,8 +162,11 @@ def main() -> None:
     if arguments.worker:
         work(arguments.worker)
         return
-    rates = compare({"loop": [Process("loop")], "bare": [Process("bare")]})
-    print(f"loop {rates['loop']:.1f} images/s   bare step {rates['bare']:.1f}   {rates['loop'] / rates['bare']:.3f} x")
+    rates = compare({name: [Process(name)] for name in ("same batch", "loop", "bare")})
+    for name in ("same batch", "loop"):
+        print(
+            f"{name} {rates[name]:.1f} images/s   bare step {rates['bare']:.1f}   {rates[name] / rates['bare']:.3f} x"
+        )
     rates = compare({"on": [Process("loop")], "off": [Process("not deterministic")]})
     print(f"deterministic {rates['on']:.1f} images/s   not {rates['off']:.1f}   {rates['on'] / rates['off']:.3f} x")
     rates = compare({"one": [Process("loop", core=0)], "two": pair()})

@@ -41,9 +41,7 @@ class FusedBatchNormalization(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Normalise ``inputs`` (batch, height, width, channels); same shape and dtype come back."""
-        on_tensorflow = keras.backend.backend() == "tensorflow"
-        alone = not (on_tensorflow and training) or _replicas() == 1
-        normalise = _fused if on_tensorflow and alone else _composed
+        normalise = _fused if keras.backend.backend() == "tensorflow" else _composed
         if not training:
             return normalise(self, inputs, self.moving_mean, self.moving_variance, training=False)[0]
         outputs, mean, variance = normalise(self, inputs, None, None, training=True)
@@ -69,8 +67,6 @@ def _composed(
     if training:
         mean, variance = ops.moments(x, axes=(0, 1, 2))
         count = ops.cast(ops.prod(ops.shape(x)[:3]), "float32")
-        if keras.backend.backend() == "tensorflow" and _replicas() > 1:
-            mean, variance, count = _over_replicas(mean, variance, count)
         unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
     scale = layer.gamma * ops.rsqrt(variance + layer.epsilon)
     return ops.cast((x - mean) * scale + layer.beta, inputs.dtype), mean, unbiased
@@ -82,32 +78,66 @@ def _fused(
     """Give (outputs, mean, unbiased variance) from TensorFlow's fused kernel."""
     import tensorflow as tf
 
-    none = tf.constant([], tf.float32)
-    result = tf.raw_ops.FusedBatchNormV3(
-        x=inputs,
-        scale=tf.convert_to_tensor(layer.gamma),
-        offset=tf.convert_to_tensor(layer.beta),
-        mean=none if mean is None else tf.convert_to_tensor(mean),
-        variance=none if variance is None else tf.convert_to_tensor(variance),
-        epsilon=layer.epsilon,
-        is_training=training,
+    scale, offset = tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta)
+    context = tf.distribute.get_replica_context()
+    if training and context and context.num_replicas_in_sync > 1:
+        return _over_replicas(inputs, scale, offset, layer.epsilon, context)
+    if training:
+        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=scale, offset=offset, mean=[], variance=[], epsilon=layer.epsilon, is_training=True
+        )
+        return y, mean, variance
+    mean, variance = tf.convert_to_tensor(mean), tf.convert_to_tensor(variance)
+    return _affine(inputs, scale, offset, mean, variance, layer.epsilon), mean, variance
+
+
+def _affine(x: Any, scale: Any, offset: Any, mean: Any, variance: Any, epsilon: float) -> Any:
+    """Give scale * (x - mean) / sqrt(variance + epsilon) + offset in one pass over memory."""
+    import tensorflow as tf
+
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=scale, offset=offset, mean=mean, variance=variance, epsilon=epsilon, is_training=False
+    ).y
+
+
+def _over_replicas(x: Any, scale: Any, offset: Any, epsilon: float, context: Any) -> tuple[Any, Any, Any]:
+    """Give (outputs, mean, unbiased variance) with the statistics of all replicas' shares of the batch.
+
+    With the statistics shared, every output depends on every replica's input; the gradient is that of the
+    whole batch: γ/σ · (dy − mean(dy) − x̂ · mean(dy · x̂)) (Ioffe & Szegedy, section 3), means over all replicas.
+    """
+    import tensorflow as tf
+
+    def over_all(*values: Any) -> list[Any]:
+        reduced: list[Any] = tf.unstack(context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(values)))
+        return reduced
+
+    count = tf.cast(tf.size(x) / tf.shape(x)[-1], tf.float32)
+    _, local_mean, local_unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=tf.stop_gradient(x), scale=tf.ones_like(scale), offset=tf.zeros_like(offset), mean=[], variance=[]
     )
-    return result.y, result.batch_mean, result.batch_variance
+    local_variance = local_unbiased * (count - 1) / count
+    mean, square = over_all(local_mean, local_variance + tf.square(local_mean))
+    variance = tf.maximum(square - tf.square(mean), 0.0)
 
+    @tf.custom_gradient
+    def normalised(x: Any, scale: Any, offset: Any) -> tuple[Any, Any]:
+        def gradient(dy: Any) -> tuple[Any, Any, Any]:
+            plain, d_scale, d_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=dy,
+                x=x,
+                scale=scale,
+                reserve_space_1=mean,
+                reserve_space_2=variance,
+                reserve_space_3=[],
+                epsilon=epsilon,
+                is_training=False,
+            )
+            share = scale * tf.math.rsqrt(variance + epsilon) / count
+            along, level = over_all(d_scale, d_offset)
+            return plain - _affine(x, share * along, share * level, mean, variance, epsilon), d_scale, d_offset
 
-def _replicas() -> int:
-    """Give how many replicas compute this batch together (TensorFlow only)."""
-    import tensorflow as tf
+        return _affine(x, scale, offset, mean, variance, epsilon), gradient
 
-    context = tf.distribute.get_replica_context()
-    return context.num_replicas_in_sync if context else 1
-
-
-def _over_replicas(mean: Any, variance: Any, count: Any) -> tuple[Any, Any, Any]:
-    """Give mean, variance and count of all replicas' shares together, equally many images each."""
-    import tensorflow as tf
-
-    context = tf.distribute.get_replica_context()
-    moments = context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack([mean, variance + tf.square(mean)]))
-    mean = moments[0]
-    return mean, tf.maximum(moments[1] - tf.square(mean), 0.0), count * context.num_replicas_in_sync
+    total = count * context.num_replicas_in_sync
+    return normalised(x, scale, offset), mean, variance * total / (total - 1)
