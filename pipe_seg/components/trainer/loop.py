@@ -182,7 +182,8 @@ class Loop:
         keep = tf.minimum(self._momentum, (1 + step) / (10 + step))
         for average, variable in zip(self.average.variables, self.network.variables, strict=True):
             if average.dtype == "float32":
-                average.assign_sub((average - variable) * (1 - keep))
+                difference = average.value - variable.value
+                tf.raw_ops.ResourceApplyGradientDescent(var=average.value.handle, alpha=1 - keep, delta=difference)
 
     def _gradient_sums(self) -> list[Any]:
         """Make one sum a weight on each replica."""
