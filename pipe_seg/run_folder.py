@@ -119,11 +119,13 @@ def resumed(run: Run) -> None:
 
 
 def _machine() -> dict[str, Any]:
+    from pipe_seg.serving import devices
+
     return {
         "commit": _commit(),
         "packages": {package: metadata.version(package) for package in PACKAGES},
         "python": platform.python_version(),
-        "device": platform.processor() or platform.machine(),
+        "device": devices.description(),
     }
 
 

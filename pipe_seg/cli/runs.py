@@ -30,7 +30,8 @@ def list_(runs: Path, as_json: bool) -> None:
     if not rows:
         click.echo(f"no runs in {runs}/ yet: python cli.py train --dataset pbs")
         return
-    _table(["run", "trained on", "scored on", "iou", "dice", "blessed"], [list(row.values()) for row in rows])
+    header = ["run", "trained on", "finished", "scored on", "iou", "dice", "blessed"]
+    _table(header, [list(row.values()) for row in rows])
 
 
 @runs.command()
@@ -56,7 +57,7 @@ def show(run: str, runs: Path, as_json: bool) -> None:
 @options.runs
 @options.as_json
 def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
-    """Show what differs between two runs in configuration, data, code and scores."""
+    """Show what differs between two runs in configuration, code, machine, data, training and scores."""
     a, b = (run_folder.find_run(reference, runs) for reference in (first, second))
     differences = run_folder.compare(a, b)
     if as_json:
@@ -76,6 +77,7 @@ def _row(run: run_folder.Run) -> dict[str, Any]:
     return {
         "run": run.path.name,
         "trained_on": run.info["dataset"],
+        "finished": run.finished,
         "scored_on": f"{words}{scores['dataset']}" if scores["dataset"] else None,
         "iou": scores["headline"]["iou"]["value"],
         "dice": scores["headline"]["dice"]["value"],
@@ -86,6 +88,8 @@ def _row(run: run_folder.Run) -> dict[str, Any]:
 def _text(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.3f}" if isinstance(value, float) and 0 <= value <= 1 else str(value)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,11 +30,24 @@ def precision(wanted: str) -> str:
 
 def cpu_flags() -> set[str]:
     """Give the processor's feature flags; empty where the system does not tell."""
+    return set(_cpu_info("flags", "Features").split())
+
+
+def _cpu_info(*names: str) -> str:
     if not sys.platform.startswith("linux") or not CPU_INFO.is_file():
-        return set()
+        return ""
     lines = CPU_INFO.read_text("utf-8", errors="replace").splitlines()
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return set(flags.partition(":")[2].split())
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")
+
+
+def description() -> str:
+    """Give the GPUs' names, or else the processor's, with how many there are."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return f"{len(gpus)} x {details.get('device_name', 'GPU')}"
+    model = _cpu_info("model name") or platform.processor() or platform.machine()
+    return f"{os.cpu_count()} x {model}"
 
 
 def strategy(name: str, say: Callable[[str], None] = lambda text: None) -> Any:

@@ -111,8 +111,12 @@ def test_runs_are_listed_shown_and_compared(runs: Path, ps: Path, cli: Command) 
     assert ps.name in cli("runs", "list", "--runs", runs).stdout
     assert "trained on ps/default" in cli("runs", "show", "last", "--runs", runs).stdout
     differences = json.loads(cli("runs", "compare", rows[0]["run"], rows[1]["run"], "--runs", runs, "--json").stdout)
-    assert differences["run"]["dataset"] == ["pbs/default", "ps/default"]
+    assert differences["data"]["dataset"] == ["pbs/default", "ps/default"]
     assert differences["config"] == {}
+    assert differences["run"]["init"][0] is None
+    assert {"best_epoch", "best_iou"} & set(differences["training"])
+    assert "iou" in differences["scores"]
+    assert [row["finished"] for row in rows] == [True, True]
 
 
 def test_tensorboard_has_what_was_promised(ps: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from pipe_seg.components.trainer import fitting
+from pipe_seg.errors import MachineError
 from tests import tiny_training
 from tests.conftest import ROOT, TINY_FLAGS
 
@@ -96,25 +98,64 @@ def largest_difference(first: Path, second: Path) -> float:
     return max(float(np.abs(a - b).max(initial=0)) for a, b in pairs)
 
 
+def train_each(folder: Path, place: Path, ways: dict[str, list[str]], *flags: str) -> None:
+    """Train the same, side by side, in each of ``ways``; float32, without dropout, group normalisation.
+
+    With batch statistics AdamW blows float32's rounding up to 1e-4 in ten steps.
+    """
+    dataset = tiny_training.build(folder, place / "tfds")
+    common = ["trainer.precision=float32", "model.dropout=0", "model.norm=group", "trainer.schedule=cosine"]
+    processes = []
+    for way, own in ways.items():
+        command = [sys.executable, "-c", EQUAL, str(dataset.path), str(place / way), *common, *flags, *own]
+        processes.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE))
+    for process in processes:
+        _, told = process.communicate()
+        assert process.returncode == 0, told.decode()
+
+
 @pytest.mark.trials
 @pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.01), ("adamw", 0.0003)])
 @pytest.mark.parametrize("batch_size", [4, 6])  # of 8 frames: without and with a ragged tail
 def test_two_replicas_learn_what_one_does(
     folder: Path, tmp_path: Path, optimizer: str, rate: float, batch_size: int
 ) -> None:
-    """Group normalisation: with batch statistics AdamW blows float32's rounding up to 1e-4 in ten steps."""
-    dataset = tiny_training.build(folder, tmp_path / "tfds")
-    flags = ["trainer.precision=float32", "model.dropout=0", "model.norm=group", "trainer.schedule=cosine"]
-    flags += [f"ps.optimizer={optimizer}", f"ps.batch_size={batch_size}", f"ps.learning_rate={rate}", "ps.epochs=5"]
-    processes = []
-    for strategy in ("one", "mirrored"):
-        command = [sys.executable, "-c", EQUAL, str(dataset.path), str(tmp_path / strategy), *flags]
-        processes.append(subprocess.Popen([*command, f"trainer.strategy={strategy}"], cwd=ROOT, stderr=subprocess.PIPE))
-    for process, replicas, strategy in zip(processes, (1, 2), ("one", "mirrored"), strict=True):
-        _, told = process.communicate()
-        assert process.returncode == 0, told.decode()
-        assert tiny_training.outcome(tmp_path / strategy)["replicas"] == replicas
+    flags = [f"ps.optimizer={optimizer}", f"ps.batch_size={batch_size}", f"ps.learning_rate={rate}", "ps.epochs=5"]
+    ways = {strategy: [f"trainer.strategy={strategy}"] for strategy in ("one", "mirrored")}
+    train_each(folder, tmp_path, ways, *flags)
+    assert [tiny_training.outcome(tmp_path / way)["replicas"] for way in ways] == [1, 2]
     assert largest_difference(tmp_path / "one", tmp_path / "mirrored") <= 1e-6
+
+
+@pytest.mark.trials
+def test_a_batch_in_parts_teaches_what_it_does_whole(folder: Path, tmp_path: Path) -> None:
+    ways = {
+        "whole": ["trainer.strategy=one"],
+        "parts": ["trainer.strategy=one", "trainer.accumulate=2"],
+        "parts-on-two": ["trainer.strategy=mirrored", "trainer.accumulate=2"],
+    }
+    train_each(folder, tmp_path, ways, "ps.learning_rate=0.0003", "ps.epochs=5")
+    assert largest_difference(tmp_path / "whole", tmp_path / "parts") <= 1e-6
+    assert largest_difference(tmp_path / "whole", tmp_path / "parts-on-two") <= 1e-6
+
+
+@pytest.mark.trials
+def test_the_largest_part_that_fits_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["transform.image_height_px=512", "transform.image_width_px=512", "model.width=16", "ps.batch_size=4"]
+    chosen = tiny_training.settings(*sizes, "trainer.strategy=one")
+
+    def used_gib(parts: int) -> float:
+        command = [sys.executable, "-m", "pipe_seg.components.trainer.fitting", "ps", str(parts), str(2**40)]
+        done = subprocess.run(command, input=chosen.to_yaml(), text=True, capture_output=True, cwd=ROOT, check=True)
+        return float(done.stdout)
+
+    whole, single = used_gib(1), used_gib(4)
+    assert whole > single * 1.1
+    between = tiny_training.settings(*sizes, "trainer.strategy=one", f"trainer.memory_gib={(whole + single) / 2}")
+    assert fitting.parts(between, "ps", print) in (2, 4)
+    assert "4 images at a time do not fit" in capsys.readouterr().out
+    with pytest.raises(MachineError, match="not even one image at a time fits"):
+        fitting.parts(tiny_training.settings(*sizes, "trainer.memory_gib=0.2"), "ps", print)
 
 
 def free_ports(number: int) -> list[int]:
