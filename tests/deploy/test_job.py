@@ -81,22 +81,32 @@ def test_a_lost_worker_is_a_code_that_the_operator_tries_again(tmp_path: Path, c
     assert done.returncode == told
 
 
+SAVES = f"""#!{sys.executable}
+import signal, sys, time
+
+def save(number, frame):
+    time.sleep(0.5)
+    print("saved", flush=True)
+    sys.exit(143)
+
+signal.signal(signal.SIGTERM, save)
+print("up", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
 def test_the_container_hands_sigterm_on_and_waits(tmp_path: Path) -> None:
     script = yaml.safe_load(rendered(*TFJOB))["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]
-    (tmp_path / "python").write_text(
-        "#!/bin/bash\ntrap 'sleep 0.5; echo saved; exit 143' TERM\necho up\nread -t 60 <> <(:)\n"
-    )
+    (tmp_path / "python").write_text(SAVES)
     (tmp_path / "python").chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    process = subprocess.Popen(
-        [*script["command"], *script["args"]], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "up\n"
-    process.send_signal(signal.SIGTERM)
-    assert process.stdout.read() == "saved\n"
-    assert process.wait() == 143
-    process.stdout.close()
+    command, path = [*script["command"], *script["args"]], f"{tmp_path}:{os.environ['PATH']}"
+    with subprocess.Popen(command, env={"PATH": path}, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "saved\n"
+    assert process.returncode == 143
 
 
 @pytest.mark.parametrize("wrong", [["--name", "Pipes"], ["--workers", "1"], ["--claim", "a b"]])
