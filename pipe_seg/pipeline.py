@@ -115,8 +115,6 @@ def _fit(
 ) -> None:
     from pipe_seg.components import trainer, transform
 
-    if run.trained.path.is_dir():
-        return
     batches = transform.run(
         settings.transform, dataset=dataset, split="train", seed=settings.seed, batch_size=batch_size
     )

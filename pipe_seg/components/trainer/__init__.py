@@ -46,7 +46,7 @@ def run(
         examples: the training batches, of the size that ``batch_size`` gives.
         validation: the dataset whose ``validation`` split is scored after every epoch, at the frames'
             own resolution, with the network in the form in which it will be exported.
-        out: the folder to make.
+        out: the folder to make; if it is there, all is done.
         checkpoints: where checkpoints are kept; training goes on from the newest that is whole. It is
             removed when ``out`` stands.
         board: the folder of TensorBoard's events.
@@ -65,6 +65,9 @@ def run(
         MachineError: memory or disk did not suffice, or another worker is gone.
         RefusedError: there are checkpoints and not one is whole.
     """
+    if out.is_dir():  # trained before, and ended before it had cleared up
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return TrainedModel(out)
     prepare(config.seed, deterministic=config.trainer.deterministic)
     workers = Workers(strategy)
     facts = {
