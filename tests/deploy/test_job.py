@@ -132,7 +132,8 @@ def test_the_script_starts_two_workers_and_again_after_a_kill(folder: Path, tmp_
     deadline = time.monotonic() + 120
     while not list((tmp_path / "runs").glob("*/checkpoints/epoch-*")) and time.monotonic() < deadline:
         time.sleep(0.2)
-    subprocess.run(["pkill", "-KILL", "-P", str(machines[1].pid)], check=True)
+    (child,) = Path(f"/proc/{machines[1].pid}/task/{machines[1].pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
     codes = [machine.wait(timeout=240) for machine in machines]
     told = [(tmp_path / f"{index}.log").read_text() for index in range(2)]
     assert codes == [0, 0], told
