@@ -32,11 +32,7 @@ def main(manual_dir: Path | None) -> None:
 
 
 def rendered(folder: Path, seed: int) -> str:
-    frames = {frame.name: frame for frame in planted.frames(SCENES, seed)}
-    for frame in frames.values():
-        (folder / frame.name).write_bytes(frame.data)
-    found = statistics_gen.run(folder)
-    groups = {frame.path.name: group for frame, group in zip(found.frames, found.groups, strict=True)}
+    frames, groups = planted.grouped(folder, SCENES, seed)
     first = {frame.scene: groups[name] for name, frame in frames.items() if frame.kind == "first"}
     together = Counter(frame.kind for name, frame in frames.items() if groups[name] == first[frame.scene])
     merged = SCENES - len({groups[name] for name, frame in frames.items() if frame.kind == "first"})

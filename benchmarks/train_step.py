@@ -10,12 +10,11 @@ The two take turns, so a machine that slows down slows both. Prints images a sec
 import argparse
 import itertools
 import json
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from turns import Process, compare, work
 
 WIDTH, DEPTH, SIZE, BATCH = 32, 4, 256, 4
 
@@ -93,18 +92,6 @@ def torch_step(compiled: bool) -> Callable[[], None]:
 WORKERS = {"ours": ours, "torch": lambda: torch_step(False), "torch compiled": lambda: torch_step(True)}
 
 
-def work(name: str) -> None:
-    """Answer each line on stdin with the seconds one step took."""
-    step = WORKERS[name]()
-    for _ in range(3):
-        step()
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        step()
-        print(time.perf_counter() - started, flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch-python", type=Path, help="the interpreter that has torch")
@@ -112,27 +99,12 @@ def main() -> None:
     parser.add_argument("--worker", choices=list(WORKERS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        work(arguments.worker)
+        work(WORKERS[arguments.worker]())
         return
     names = list(WORKERS) if arguments.torch_python else ["ours"]
-    processes = {}
-    for name in names:
-        python = sys.executable if name == "ours" else str(arguments.torch_python)
-        command = [python, __file__, "--worker", name]
-        processes[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        while processes[name].stdout.readline().strip() != "ready":
-            if processes[name].poll() is not None:
-                sys.exit(f"{name}: ended before it was ready")
-    seconds = {name: [] for name in names}
-    for _ in range(arguments.steps):
-        for name, process in processes.items():
-            process.stdin.write("\n")
-            process.stdin.flush()
-            seconds[name].append(float(process.stdout.readline()))
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
-    rates = {name: BATCH / statistics.median(values) for name, values in seconds.items()}
+    pythons = {name: sys.executable if name == "ours" else str(arguments.torch_python) for name in names}
+    sides = {name: [Process([python, __file__, "--worker", name])] for name, python in pythons.items()}
+    rates = {name: BATCH / seconds for name, seconds in compare(sides, arguments.steps).items()}
     for name, rate in rates.items():
         print(f"{name:<16}{rate:7.2f} images/s   ours is {rates['ours'] / rate:.2f} x")
     print(json.dumps(rates))

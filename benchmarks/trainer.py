@@ -11,16 +11,15 @@ one process on one core.
 import argparse
 import json
 import os
-import socket
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-BATCH, STEPS, ROUNDS = int(os.environ.get("BATCH", "8")), 6, 9
+from turns import Process, compare, work
+
+BATCH, STEPS, ROUNDS = int(os.environ.get("BATCH", "8")), 6, 15
+PORTS = (23651, 23652)
 
 
 def prepared(strategy: str, *, deterministic: bool = True) -> tuple[Any, Any]:
@@ -86,73 +85,16 @@ WORKERS: dict[str, Callable[[], Callable[[], None]]] = {
 }
 
 
-def work(name: str) -> None:
-    """Answer each line on stdin with the seconds that ``STEPS`` steps took."""
-    call = WORKERS[name]()
-    for _ in range(2):
-        call()
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        call()
-        print(time.perf_counter() - started, flush=True)
-
-
-class Process:
-    """One side of a comparison, in a process of its own."""
-
-    def __init__(self, name: str, *, core: int | None = None, environment: dict[str, str] | None = None) -> None:
-        command = [sys.executable, __file__, "--worker", name]
-        pinned = ["taskset", "-c", str(core), *command] if core is not None else command
-        self._process = subprocess.Popen(
-            pinned, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
-        )
-
-    def ready(self) -> None:
-        while self._process.stdout.readline().strip() != "ready":
-            if self._process.poll() is not None:
-                sys.exit("a process ended before it was ready")
-
-    def begin(self) -> None:
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def end(self) -> float:
-        return float(self._process.stdout.readline())
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.kill()
-        self._process.wait()
+def side(name: str, *, core: int | None = None, environment: dict[str, str] | None = None) -> Process:
+    command = [sys.executable, __file__, "--worker", name]
+    return Process(["taskset", "-c", str(core), *command] if core is not None else command, environment)
 
 
 def pair() -> list[Process]:
     """Give two workers on loopback, a core each."""
-    sockets = [socket.socket() for _ in range(2)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    hosts = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
+    hosts = [f"127.0.0.1:{port}" for port in PORTS]
     told = [{"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}} for index in range(2)]
-    return [Process("worker", core=n, environment={"TF_CONFIG": json.dumps(task)}) for n, task in enumerate(told)]
-
-
-def compare(sides: dict[str, list[Process]]) -> dict[str, float]:
-    """Let the sides take turns; give each one's images a second."""
-    for processes in sides.values():
-        for process in processes:
-            process.ready()
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
-        for name, processes in sides.items():
-            for process in processes:
-                process.begin()
-            seconds[name].append(max(process.end() for process in processes))
-    for processes in sides.values():
-        for process in processes:
-            process.close()
-    return {name: BATCH * STEPS / statistics.median(values) for name, values in seconds.items()}
+    return [side("worker", core=n, environment={"TF_CONFIG": json.dumps(task)}) for n, task in enumerate(told)]
 
 
 def main() -> None:
@@ -160,18 +102,19 @@ def main() -> None:
     parser.add_argument("--worker", choices=list(WORKERS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        work(arguments.worker)
+        work(WORKERS[arguments.worker]())
         return
-    rates = compare({name: [Process(name)] for name in ("same batch", "loop", "bare")})
-    for name in ("same batch", "loop"):
-        print(
-            f"{name} {rates[name]:.1f} images/s   bare step {rates['bare']:.1f}   {rates[name] / rates['bare']:.3f} x"
-        )
-    rates = compare({"on": [Process("loop")], "off": [Process("not deterministic")]})
-    print(f"deterministic {rates['on']:.1f} images/s   not {rates['off']:.1f}   {rates['on'] / rates['off']:.3f} x")
-    rates = compare({"one": [Process("loop", core=0)], "two": pair()})
-    each = rates["two"] / rates["one"]
-    print(f"one core {rates['one']:.1f} images/s   two workers {rates['two']:.1f}   {each:.2f} x, {each / 2:.0%} each")
+    tell("same batch", "bare", {"same batch": [side("same batch")], "bare": [side("bare")]})
+    tell("loop", "bare", {"loop": [side("loop")], "bare": [side("bare")]})
+    tell("loop", "not deterministic", {"loop": [side("loop")], "not deterministic": [side("not deterministic")]})
+    tell("two workers", "one core", {"two workers": pair(), "one core": [side("loop", core=0)]})
+
+
+def tell(name: str, other: str, sides: dict[str, list[Process]]) -> None:
+    """Print what two sides came to, and the first over the second."""
+    found = {side: BATCH * STEPS / seconds for side, seconds in compare(sides, ROUNDS).items()}
+    told = "   ".join(f"{side} {rate:.1f} images/s" for side, rate in found.items())
+    print(f"{told}   {found[name] / found[other]:.3f} x", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pipe_seg
 from pipe_seg.errors import ConflictError, MachineError, Problem
@@ -92,26 +92,6 @@ class Model(Artifact):
     def threshold(self) -> float:
         """The probability from which a pixel is claimed, baked into the graph."""
         return float(self.facts["threshold"])
-
-
-class Batches(Protocol):
-    """Gives batches as ``tf.data``."""
-
-    def __call__(self, epoch: int, step: int, *, part: tuple[int, int] = ..., batch_size: int = ...) -> Any:
-        """Give the batches from ``step`` of ``epoch`` on, both from 0, epoch after epoch without end.
-
-        ``part`` (i, n) is every n-th example from the i-th on; ``batch_size`` how many of them make a batch.
-        """
-
-
-@dataclass(frozen=True)
-class TransformedExamples:
-    """Training batches, ``steps`` full ones an epoch; ``file_names(epoch, step)`` says what is in one."""
-
-    steps: int
-    batch_size: int
-    batches: Batches
-    file_names: Callable[[int, int], list[str]]
 
 
 class TrainedModel(Artifact):

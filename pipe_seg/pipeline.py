@@ -17,6 +17,7 @@ from pipe_seg.schema import FOLDERS
 if TYPE_CHECKING:
     from pipe_seg.annotations.splits import SplitFile
     from pipe_seg.components.example_validator import Anomaly
+    from pipe_seg.components.trainer.workers import Workers
     from pipe_seg.data.statistics import Statistics
 
 MANUAL_DIR = Path("datasets")
@@ -84,10 +85,7 @@ def train(
             if again:
                 run_folder.resumed(run)
             say(f"run {run.path}")
-        run = Run(Path(workers.text(str(run.path.absolute()) if run else "")))
-        if not run.path.is_dir() or workers.text(str(dataset.digest)) != str(dataset.digest):
-            cure = "one --runs folder and one dataset that all workers share"
-            raise MachineError(Problem(run.path, "not the chief's run, or not the chief's data", expected=cure))
+        run = _shared(run, dataset, workers)
         batch_size = trainer.global_batch_size(settings, name, strategy, say)
         _fit(settings, name, run=run, dataset=dataset, batch_size=batch_size, strategy=strategy, init=init)
         if not workers.chief:
@@ -97,6 +95,15 @@ def train(
         check_same(digests)
         _finish(settings, run, truth)
     return run
+
+
+def _shared(run: Run | None, dataset: Dataset, workers: "Workers") -> Run:
+    """Give the chief's run to every worker, each of which has to see its folder and to hold the same data."""
+    told = Path(workers.text(str(run.path.absolute()) if run else ""))
+    if not told.is_dir() or workers.text(str(dataset.digest)) != str(dataset.digest):
+        cure = "one --runs folder and one dataset that all workers share"
+        raise MachineError(Problem(told, "not the chief's run, or not the chief's data", expected=cure))
+    return run or Run(told)
 
 
 def parts_that_fit(settings: Config, name: str, say: Say) -> int:

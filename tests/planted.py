@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from pipe_seg import images
+from pipe_seg.components import statistics_gen
 from pipe_seg.data import synthetic
 
 
@@ -18,6 +20,15 @@ class Planted:
     data: bytes
     scene: int
     kind: str
+
+
+def grouped(folder: Path, scenes: int, seed: int) -> tuple[dict[str, Planted], dict[str, int]]:
+    """Write the frames into ``folder`` and let their relatives be found; give the frames and their groups by name."""
+    planted = {frame.name: frame for frame in frames(scenes, seed)}
+    for frame in planted.values():
+        (folder / frame.name).write_bytes(frame.data)
+    found = statistics_gen.run(folder)
+    return planted, {frame.path.name: group for frame, group in zip(found.frames, found.groups, strict=True)}
 
 
 def frames(scenes: int, seed: int) -> Iterator[Planted]:

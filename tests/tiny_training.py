@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+
 from pipe_seg import config
-from pipe_seg.artifacts import Dataset, TransformedExamples
+from pipe_seg.artifacts import Dataset
 from pipe_seg.config import Config
+from pipe_seg.data.batches import TransformedExamples
 
 SETTINGS = (
     "transform.image_height_px=64",
@@ -42,12 +46,12 @@ def build(manual_dir: Path, data_dir: Path) -> Dataset:
     return example_gen.run(section, name="ps", manual_dir=manual_dir, rendered=False)
 
 
-def split_processor(parts: int = 2) -> None:
-    """Make several devices of the one processor; once a process, before TensorFlow is used."""
+def split_processor() -> None:
+    """Make two devices of the one processor; once a process, before TensorFlow is used."""
     import tensorflow as tf
 
     device = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * parts)
+    tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 def train(
@@ -55,13 +59,12 @@ def train(
     dataset: Dataset,
     run: Path,
     planted: Callable[[TransformedExamples], TransformedExamples] = lambda examples: examples,
-    strategy: Any = None,
 ) -> None:
     """Train in ``run`` to the end, or go on there; ``planted`` may spoil the batches."""
     from pipe_seg.components import trainer, transform
     from pipe_seg.serving import devices
 
-    strategy = strategy or devices.strategy(chosen.trainer.strategy)
+    strategy = devices.strategy(chosen.trainer.strategy)
     size = trainer.global_batch_size(chosen, "ps", strategy, lambda text: None)
     batches = transform.run(chosen.transform, dataset=dataset, split="train", seed=chosen.seed, batch_size=size)
     trainer.run(
@@ -76,21 +79,22 @@ def train(
     )
 
 
+def weights(run: Path) -> dict[str, np.ndarray]:
+    """Give every array in the weights that a run keeps, by name."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(run / "trainer" / "weights.weights.h5") as file:
+        file.visititems(
+            lambda name, item: found.__setitem__(name, item[()]) if isinstance(item, h5py.Dataset) else None
+        )
+    return found
+
+
 def outcome(run: Path) -> dict[str, Any]:
     """Give what has to come out the same: a digest of every weight, the history, the best metric."""
-    import h5py
-    import numpy as np
-
     digest = hashlib.sha256()
-
-    def add(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            value = item[()]
-            assert np.isfinite(value).all(), name
-            digest.update(name.encode() + value.tobytes())
-
-    with h5py.File(run / "trainer" / "weights.weights.h5") as file:
-        file.visititems(add)
+    for name, value in weights(run).items():
+        assert np.isfinite(value).all(), name
+        digest.update(name.encode() + value.tobytes())
     record = json.loads((run / "trainer" / "artifact.json").read_text())
     history = json.loads((run / "trainer" / "history.json").read_text())
     details = {key: record["details"][key] for key in ("best_iou", "best_epoch", "skipped_steps", "replicas")}

@@ -74,11 +74,11 @@ def train(
         loaded = again.config
     else:
         loaded = load(dataset, manual_dir, preset, chosen, unlock=unlock)
-    if batch_size == "auto":
-        parts = pipeline.parts_that_fit(loaded, dataset, options.say)
-        loaded = load(dataset, manual_dir, preset, (*chosen, f"trainer.accumulate={parts}"), unlock=unlock)
     start = run_folder.find_run(init, runs) if init else None
     quiet.tensorflow()
+    if batch_size == "auto":
+        parts = {"accumulate": pipeline.parts_that_fit(loaded, dataset, options.say)}
+        loaded = loaded.model_copy(update={"trainer": loaded.trainer.model_copy(update=parts)})
     run = pipeline.train(
         loaded,
         dataset,

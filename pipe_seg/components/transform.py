@@ -5,9 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipe_seg.artifacts import Dataset, TransformedExamples
+from pipe_seg.artifacts import Dataset
 from pipe_seg.config import TransformSection
 from pipe_seg.data import augmentation, examples, preprocessing
+from pipe_seg.data.batches import TransformedExamples
 
 Batch = tuple[Any, Any]
 

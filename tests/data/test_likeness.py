@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipe_seg.components import statistics_gen
 from pipe_seg.data import likeness
 from tests import planted
 from tests.conftest import REAL_FRAMES
@@ -14,11 +13,7 @@ from tests.conftest import REAL_FRAMES
 
 def shares(folder: Path, scenes: int, seed: int) -> tuple[dict[str, float], float]:
     """Give, for each kind of relative, the share found with its scene's first frame, and the share of false merges."""
-    frames = {frame.name: frame for frame in planted.frames(scenes, seed)}
-    for frame in frames.values():
-        (folder / frame.name).write_bytes(frame.data)
-    found = statistics_gen.run(folder)
-    groups = {frame.path.name: group for frame, group in zip(found.frames, found.groups, strict=True)}
+    frames, groups = planted.grouped(folder, scenes, seed)
     first = {frame.scene: groups[name] for name, frame in frames.items() if frame.kind == "first"}
     together = defaultdict(list)
     for name, frame in frames.items():

@@ -17,7 +17,7 @@ from kubernetes.client import models as core
 
 from tests import tiny_training
 from tests.conftest import ROOT, TINY_FLAGS
-from tests.faults.test_train import free_ports
+from tests.faults.processes import free_ports
 
 RENDER = [sys.executable, str(ROOT / "deploy/render.py")]
 TFJOB = [*RENDER, "tfjob", "--name", "pipes", "--image", "registry/pipe-seg:1", "--workers", "4", "--claim", "shared"]

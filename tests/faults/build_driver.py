@@ -7,12 +7,10 @@ TensorFlow is imported once; every build is a fork that has run nothing yet.
 """
 
 import json
-import os
 import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -20,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CALLS = "rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir"
+from tests.faults.processes import Start, fork, kill_at, kill_later, nothing, traced, wait
 
 
 def main() -> None:
@@ -35,12 +33,11 @@ def main() -> None:
         rng = random.Random(int(rest[1]))
         for _ in range(int(rest[0])):
             moment = rng.uniform(0, bench.seconds * 1.05)
-            bench.trial(f"after {moment:.3f} s", lambda child, moment=moment: kill_later(child, moment))
+            bench.trial(f"after {moment:.3f} s", lambda start, moment=moment: kill_later(start, moment))
         return
     for call, times in bench.points().items():
         for number in range(1, times + 1):
-            place = f"inject={call}:signal=SIGKILL:when={number}"
-            bench.trial(f"{call} {number}", lambda child, place=place: kill_at(child, place))
+            bench.trial(f"{call} {number}", lambda start, call=call, number=number: kill_at(start, call, number))
 
 
 class Bench:
@@ -68,37 +65,31 @@ class Bench:
 
     def finish(self) -> int:
         """Build in a process of its own, to the end."""
-        return os.waitstatus_to_exitcode(os.waitpid(self.start(lambda: None), 0)[1])
+        return wait(self.start(nothing))
 
-    def start(self, wait: Callable[[], None]) -> int:
-        child = os.fork()
-        if child:
-            return child
-        try:
-            wait()
+    def start(self, before: Callable[[], None]) -> int:
+        def work() -> None:
+            before()
             from pipe_seg.components import example_gen
             from pipe_seg.config import ExampleGenSection
 
             section = ExampleGenSection(data_dir=str(self.data))
             example_gen.run(section, name="ps", manual_dir=self.source, rendered=False)
-        except BaseException:
-            import traceback
 
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
+        return fork(work)
 
-    def trial(self, name: str, kill: Callable[[Callable[[Callable[[], None]], int]], bool]) -> None:
+    def trial(self, name: str, kill: Callable[[Start], int]) -> None:
         """Start from the old dataset, kill the build of the new one, look, build again, look again."""
         shutil.rmtree(self.data)
         shutil.copytree(self.root / "old", self.data)
-        killed = kill(self.start)
+        code = kill(self.start)
         left = shape(self.data)
         rerun = self.finish()
         after = shape(self.data)
         outcome: dict[str, Any] = {
             "trial": name,
-            "killed": killed,
+            "killed": code == -signal.SIGKILL,
+            "code": code,
             "left": "old" if left == self.old else "new" if left == self.new else "neither",
             "rerun": rerun,
             "after": "new" if after == self.new else "other",
@@ -113,47 +104,8 @@ class Bench:
         """Count the calls that a build makes, by name."""
         shutil.rmtree(self.data)
         shutil.copytree(self.root / "old", self.data)
-        log = self.root / "strace.log"
-        child, release = held(self.start)
-        tracer = attach(child, ["-e", f"trace={CALLS}", "-o", str(log)])
-        release()
-        os.waitpid(child, 0)
-        tracer.wait()
-        return Counter(re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.MULTILINE))
-
-
-def kill_later(start: Callable[[Callable[[], None]], int], moment: float) -> bool:
-    child = start(lambda: None)
-    time.sleep(moment)
-    os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-
-
-def kill_at(start: Callable[[Callable[[], None]], int], place: str) -> bool:
-    child, release = held(start)
-    tracer = attach(child, ["-e", f"trace={CALLS}", "-e", place])
-    release()
-    status = os.waitpid(child, 0)[1]
-    tracer.wait()
-    return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-
-
-def held(start: Callable[[Callable[[], None]], int]) -> tuple[int, Callable[[], None]]:
-    """Start a build that waits until it is let go."""
-    reader, writer = os.pipe()
-    child = start(lambda: bool(os.read(reader, 1)) or None)
-    return child, lambda: bool(os.write(writer, b"x")) or None
-
-
-def attach(child: int, options: list[str]) -> subprocess.Popen[bytes]:
-    tracer = subprocess.Popen(["strace", "-f", "-p", str(child), *options], stderr=subprocess.PIPE)
-    assert tracer.stderr
-    while b"attached" not in (line := tracer.stderr.readline()):
-        assert line, "strace could not attach"
-    import threading
-
-    threading.Thread(target=tracer.stderr.read, daemon=True).start()
-    return tracer
+        _, log = traced(self.start, self.root / "strace.log")
+        return Counter(re.findall(r"^\d+ +(\w+)\(", log, re.MULTILINE))
 
 
 def shape(data: Path) -> dict[str, Any]:

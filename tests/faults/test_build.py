@@ -20,6 +20,7 @@ def trials(*arguments: object) -> list[dict[str, Any]]:
 
 
 def check(outcome: dict[str, Any]) -> None:
+    assert outcome["killed"] or outcome["code"] == 0, outcome
     assert outcome["left"] in ("old", "new"), outcome
     assert (outcome["rerun"], outcome["after"]) == (0, "new"), outcome
     assert (outcome["junk"], outcome["junk_inside"]) == ([], []), outcome

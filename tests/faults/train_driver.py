@@ -15,17 +15,14 @@ import shutil
 import signal
 import sys
 import time
-import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipe_seg import cli
 from tests import tiny_training
-from tests.faults.build_driver import attach, held
-
-CALLS = "rename,renameat,renameat2,unlink,unlinkat,rmdir"
-Start = Callable[[Callable[[], None]], int]
+from tests.faults.processes import fork, kill_at, kill_later, nothing, traced, wait
 
 
 def main() -> None:
@@ -53,10 +50,10 @@ class Bench:
     def __init__(self, manual_dir: Path, root: Path, *overrides: str) -> None:
         self.root, self.run = root, root / "run"
         self.settings = tiny_training.settings(*overrides)
-        wait(fork(lambda: tiny_training.build(manual_dir, root / "tfds")), expected=0)
+        assert wait(fork(lambda: tiny_training.build(manual_dir, root / "tfds"))) == 0
         self.dataset = tiny_training.Dataset(next((root / "tfds/ps/default").glob("[0-9]*")))
         started = time.monotonic()
-        wait(self.start(lambda: None), expected=0)
+        assert wait(self.start(nothing)) == 0
         self.seconds = time.monotonic() - started
         self.expected = tiny_training.outcome(self.run)
         say({"trial": "undisturbed", "seconds": self.seconds, "epochs": len(self.expected["history"])})
@@ -74,7 +71,7 @@ class Bench:
 
     def finish(self) -> dict[str, Any]:
         """Go on to the end, or find that it has been reached, and compare."""
-        status = os.waitstatus_to_exitcode(os.waitpid(self.start(lambda: None), 0)[1])
+        status = wait(self.start(nothing))
         same = status == 0 and tiny_training.outcome(self.run) == self.expected
         junk = sorted(path.name for path in self.run.iterdir() if path.name not in ("trainer", "tensorboard"))
         return {"resumed": status, "same": same, "junk": junk}
@@ -85,10 +82,7 @@ class Bench:
         done = 0
         while done < number:
             moment = rng.uniform(0, self.seconds)
-            child = self.start(lambda: None)
-            time.sleep(moment)
-            os.kill(child, signal.SIGKILL)
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            code = kill_later(self.start, moment)
             killed = code == -signal.SIGKILL
             done += killed
             places = sorted(path.name for path in self.run.glob("checkpoints/epoch-*"))
@@ -102,13 +96,13 @@ class Bench:
         shutil.rmtree(self.run)
         done = 0
         while done < number:
-            child = self.start(lambda: None)
+            child = self.start(nothing)
             while not list(self.run.glob("checkpoints/epoch-*")):
                 time.sleep(0.05)
             time.sleep(rng.uniform(0, self.seconds / 2))
             os.kill(child, signal.SIGTERM)
             told = time.monotonic()
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            code = wait(child)
             through = (self.run / "trainer").is_dir()
             done += not through
             places = sorted(path.name for path in self.run.glob("checkpoints/epoch-*"))
@@ -118,61 +112,25 @@ class Bench:
                 shutil.rmtree(self.run)
 
     def points(self) -> None:
-        """Kill at every rename and unlink of the fourth checkpoint, the first that takes an old one's place."""
-        for call, number in self._calls():
+        """Kill at every call of one rotation: an old checkpoint goes, the next one takes its place."""
+        for call, number in self._rotation():
             shutil.rmtree(self.run, ignore_errors=True)
-            child, release = held(self.start)
-            tracer = attach(child, ["-e", f"trace={CALLS}", "-e", f"inject={call}:signal=SIGKILL:when={number}"])
-            release()
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            tracer.wait()
+            code = kill_at(self.start, call, number)
             places = sorted(path.name for path in self.run.glob("checkpoints/*"))
-            killed = code == -signal.SIGKILL
-            say({"trial": f"{call} {number}", "killed": killed, "left": places, **self.finish()})
+            say({"trial": f"{call} {number}", "killed": code == -signal.SIGKILL, "left": places, **self.finish()})
 
-    def _calls(self) -> list[tuple[str, int]]:
+    def _rotation(self) -> list[tuple[str, int]]:
+        """Give the calls, each with its number, from the third checkpoint's publishing to the fourth's."""
         shutil.rmtree(self.run)
-        log = self.root / "strace.log"
-        child, release = held(self.start)
-        tracer = attach(child, ["-e", f"trace={CALLS}", "-o", str(log)])
-        release()
-        os.waitpid(child, 0)
-        tracer.wait()
-        counts: dict[str, int] = {}
+        process, log = traced(self.start, self.root / "strace.log")
+        counts: Counter[str] = Counter()
         found, published = [], 0
-        for line in log.read_text().splitlines():
-            made = re.match(rf"{child} +(\w+)\((.*)", line)
-            if not made:
-                continue
-            call, what = made.groups()
-            counts[call] = counts.get(call, 0) + 1
-            if published == 3 or (published == 4 and "publish" not in what):
+        for call, what in re.findall(rf"^{process} +(\w+)\((.*)", log, re.MULTILINE):
+            counts[call] += 1
+            if published == 3:
                 found.append((call, counts[call]))
-            if call == "rename" and ".partial" in what and re.search(r'/epoch-[^/"]*"\) = 0$', what):
-                published += 1
-            if published == 5:
-                break
+            published += bool(call == "rename" and ".partial" in what and re.search(r'/epoch-[^/"]*"\) = 0$', what))
         return found
-
-
-def fork(work: Callable[[], object]) -> int:
-    """Do ``work`` in a child; its exit code is 0, or what the command line would give."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        work()
-    except BaseException as error:
-        code = getattr(error, "exit_code", getattr(error, "code", None))
-        if code is None:
-            traceback.print_exc()
-        os._exit(code or 1)
-    os._exit(0)
-
-
-def wait(child: int, expected: int) -> None:
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code == expected, code
 
 
 def say(found: dict[str, Any]) -> None:

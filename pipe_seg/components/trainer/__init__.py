@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg import artifacts
-from pipe_seg.artifacts import Dataset, TrainedModel, TransformedExamples
+from pipe_seg.artifacts import Dataset, TrainedModel
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted
 from pipe_seg.components.trainer.loop import Loop
@@ -21,6 +21,7 @@ from pipe_seg.components.trainer.validation import Validation
 from pipe_seg.components.trainer.workers import Workers
 from pipe_seg.config import Config, ModelSection
 from pipe_seg.data import examples as data
+from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.errors import DivergedError, MachineError, Problem
 from pipe_seg.nn import models
 from pipe_seg.serving import devices
@@ -43,9 +44,9 @@ def run(
     Args:
         config: the whole configuration; the recipe is that of ``name``.
         name: ``pbs`` or ``ps``.
-        examples: the training batches, of the size that ``batch_size`` gives.
-        validation: the dataset whose ``validation`` split is scored after every epoch, at the frames'
-            own resolution, with the network in the form in which it will be exported.
+        examples: the training batches, of the size that ``global_batch_size`` gives.
+        validation: its ``validation`` split is scored after every epoch, at the frames' own resolution, with
+            the network in the form in which it will be exported.
         out: the folder to make; if it is there, all is done.
         checkpoints: where checkpoints are kept; training goes on from the newest that is whole. It is
             removed when ``out`` stands.
@@ -57,10 +58,8 @@ def run(
         The model; None on a worker that is not the chief.
 
     Raises:
-        ConfigError: the weights of ``init`` are of another network, or the checkpoints of another
-            configuration, dataset or machine.
-        DivergedError: numbers that are not finite, after going back once; the best epoch before that, if any,
-            is in ``out``.
+        ConfigError: ``init`` is of another network, or the checkpoints of another configuration, dataset or machine.
+        DivergedError: numbers that are not finite, after going back once; the best epoch, if any, is in ``out``.
         Interrupted: a signal ended it and nobody was there to ask; a checkpoint stands.
         MachineError: memory or disk did not suffice, or another worker is gone.
         RefusedError: there are checkpoints and not one is whole.
@@ -70,18 +69,9 @@ def run(
         return TrainedModel(out)
     prepare(config.seed, deterministic=config.trainer.deterministic)
     workers = Workers(strategy)
-    facts = {
-        "precision": devices.precision(config.trainer.precision),
-        "replicas": strategy.num_replicas_in_sync,
-        "batch_size": examples.batch_size,
-        "data_digest": validation.digest,
-    }
+    facts = _facts(config, examples, validation, strategy)
     with _memory_told(name, examples.batch_size):
-        steps = config.recipe(name).epochs * examples.steps
-        size, precision = examples.batch_size, facts["precision"]
-        loop = Loop(config, config.recipe(name), steps=steps, batch_size=size, precision=precision, strategy=strategy)
-        if init:
-            loop.load(_weights(init, config.model))
+        loop = _loop(config, name, examples, facts["precision"], strategy, init)
         frames = list(data.load(validation.path, "validation").as_numpy_iterator())
         about = {"config": config.model_dump(mode="json"), **facts}
         session = Session(
@@ -97,15 +87,39 @@ def run(
         ended_early = session.run()
     if not session.best:
         raise ended_early or DivergedError("not one epoch gave finite answers; lower the learning rate")
-    if isinstance(ended_early, Interrupted):
-        raise ended_early
-    if workers.chief:
+    if workers.chief and not isinstance(ended_early, Interrupted):
         inputs = {"validation": str(validation.path), "init": str(init.path) if init else ""}
         _publish(config, session, loop, out, inputs, facts | {"diverged": ended_early is not None})
         shutil.rmtree(checkpoints, ignore_errors=True)
     if ended_early:
         raise ended_early
     return TrainedModel(out) if workers.chief else None
+
+
+def _facts(config: Config, examples: TransformedExamples, validation: Dataset, strategy: Any) -> dict[str, Any]:
+    """Give what, beside the configuration, has to stay the same for a training to go on."""
+    return {
+        "precision": devices.precision(config.trainer.precision),
+        "replicas": strategy.num_replicas_in_sync,
+        "batch_size": examples.batch_size,
+        "data_digest": validation.digest,
+    }
+
+
+def _loop(
+    config: Config,
+    name: str,
+    examples: TransformedExamples,
+    precision: str,
+    strategy: Any,
+    init: TrainedModel | None,
+) -> Loop:
+    recipe, size = config.recipe(name), examples.batch_size
+    steps = recipe.epochs * examples.steps
+    loop = Loop(config, recipe, steps=steps, batch_size=size, precision=precision, strategy=strategy)
+    if init:
+        loop.load(_weights(init, config.model))
+    return loop
 
 
 def _publish(

@@ -42,6 +42,7 @@ class Checkpoints:
         self._about = json.loads(json.dumps(about))
         self._variables = [variable for group in variables.values() for variable in group]
         self._checkpoint = tf.train.Checkpoint(**variables)
+        self._damaged: list[Path] = []
 
     @property
     def found(self) -> list[Path]:
@@ -93,6 +94,7 @@ class Checkpoints:
             if fault is None:
                 for name, told in faults.items():
                     log.warning("checkpoint %s is damaged: %s; going on from %s", name, told, path.name)
+                self._damaged = list(faults)
                 return self._read(path)
             faults[path] = fault
         if faults:
@@ -101,10 +103,9 @@ class Checkpoints:
 
     def set_damaged_aside(self) -> None:
         """Rename what ``restore`` passed over; the next ``save`` removes it."""
-        for path in self.found:
-            if damage(path) is None:
-                return
+        for path in self._damaged:
             os.rename(path, path.with_name(ASIDE + path.name))
+        self._damaged = []
 
     def _read(self, path: Path) -> tuple[State, list[np.ndarray]]:
         try:

@@ -16,8 +16,11 @@ import numpy as np
 import tensorflow as tf
 import yaml
 
+from pipe_seg.components.trainer import global_batch_size
+from pipe_seg.components.trainer.loop import Loop
 from pipe_seg.config import Config
 from pipe_seg.errors import ConfigError, MachineError, Problem
+from pipe_seg.serving import devices
 
 GIB = 2**30
 LOOK_EVERY_S = 0.005
@@ -69,10 +72,6 @@ def free_gib() -> float:
 def main(name: str, number: str, limit: str) -> None:
     """Take steps on blank images with the configuration on stdin; print the GiB used, or end with 4."""
     threading.Thread(target=_guard, args=(int(limit),), daemon=True).start()
-    from pipe_seg.components.trainer import global_batch_size
-    from pipe_seg.components.trainer.loop import Loop
-    from pipe_seg.serving import devices
-
     told = yaml.safe_load(sys.stdin.read())
     told["trainer"]["accumulate"] = int(number)
     config = Config.model_validate(told)

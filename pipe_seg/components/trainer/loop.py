@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipe_seg.artifacts import TransformedExamples
 from pipe_seg.config import Config, Recipe
+from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.nn import losses, metrics, models, optimizers
 from pipe_seg.nn.schedules import Rate
 

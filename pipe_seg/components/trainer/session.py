@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipe_seg.artifacts import TransformedExamples
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted, watching
 from pipe_seg.components.trainer.loop import Loop, Progress
@@ -18,6 +17,7 @@ from pipe_seg.components.trainer.tensorboard import Board
 from pipe_seg.components.trainer.validation import Validated, Validation
 from pipe_seg.components.trainer.workers import Workers
 from pipe_seg.config import Config
+from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.errors import DivergedError, MachineError, Problem
 
 CALL_S = 1.0
@@ -60,7 +60,7 @@ class Session:
         self._step_s = CALL_S
         self._saved_at = time.monotonic()
         restored = checkpoints.restore()
-        self.resumed = restored is not None
+        self._resumed = restored is not None
         self.state, self.best = restored or (State(), [])
         place = np.array([self.state.epoch, self.state.step], np.float64)
         if (workers.sum(place) != place * workers.number).any():
@@ -82,15 +82,15 @@ class Session:
         return None
 
     def _begin(self) -> None:
-        if self._workers.chief:
-            self._checkpoints.set_damaged_aside()
-        if not self.resumed:
+        if not self._resumed:
             self._save()
-        self._take_up(resumed=self.resumed)
+        self._take_up(resumed=self._resumed)
         self._board.graph(self._loop.steps, self._batches)
 
     def _take_up(self, *, resumed: bool) -> None:
         """Let the batches, the bar and the log stand where ``state`` does."""
+        if self._workers.chief:
+            self._checkpoints.set_damaged_aside()
         state = self.state
         epoch, step = divmod(state.epoch * self._examples.steps + state.step, self._examples.steps)
         self._batches = self._loop.batches(self._examples, epoch, step)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Validated:
     panels: list[np.ndarray]
     not_finite: list[str]
 
-    @property
+    @cached_property
     def scores(self) -> dict[str, float]:
         """``iou``, ``dice`` and the pooled two at threshold 0.5; 0 where nothing is true and nothing claimed."""
         counts = [frame.counts(WATCHED_THRESHOLD) for frame in self.frames]
