@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from pipe_seg.artifacts import TrainingData
 from pipe_seg.components import example_gen, transform
 from pipe_seg.components.trainer.loop import Loop
 from pipe_seg.config import Config, Recipe, TransformSection
@@ -22,7 +23,8 @@ BATCH, STEPS = 4, 12
 def main() -> None:
     config = Config(transform=TransformSection(image_height_px=256, image_width_px=256), pbs=Recipe(batch_size=BATCH))
     dataset = example_gen.run(config.example_gen, name="pbs", manual_dir=Path("datasets"), rendered=True)
-    batches = transform.run(config.transform, dataset=dataset, split="train", seed=1, batch_size=BATCH)
+    data = TrainingData("pbs", {"pbs": dataset})
+    batches = transform.run(config, data=data, split="train", batch_size=BATCH)
     endless = iter(batches.batches(0, 0))
     for _ in range(batches.steps):
         next(endless)

@@ -34,7 +34,8 @@ def ours() -> Callable[[], None]:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
     target = (rng.random((BATCH, SIZE, SIZE, 2)) < 0.5).astype(np.uint8)
-    iterator = iter(tf.data.Dataset.from_tensors((image, target)).repeat())
+    told = {"mask": target, "boxes": np.zeros((BATCH, 1, 5), np.float32), "weight": np.ones(BATCH, np.float32)}
+    iterator = iter(tf.data.Dataset.from_tensors((image, told)).repeat())
     return lambda: loop.steps(iterator, tf.constant(1)).numpy()
 
 

@@ -25,6 +25,7 @@ PORTS = (23651, 23652)
 def prepared(strategy: str, *, deterministic: bool = True) -> tuple[Any, Any]:
     """Give the loop of the preset ``cctv`` and its batches."""
     from pipe_seg import config
+    from pipe_seg.artifacts import TrainingData
     from pipe_seg.components import trainer, transform
     from pipe_seg.components.example_gen import run as build
     from pipe_seg.components.trainer.loop import Loop
@@ -34,7 +35,8 @@ def prepared(strategy: str, *, deterministic: bool = True) -> tuple[Any, Any]:
     made = devices.strategy(strategy)
     trainer.prepare(1, deterministic=deterministic)
     dataset = build(chosen.example_gen, name="pbs", manual_dir=Path("datasets"), rendered=True)
-    examples = transform.run(chosen.transform, dataset=dataset, split="train", seed=1, batch_size=BATCH)
+    data = TrainingData("pbs", {"pbs": dataset})
+    examples = transform.run(chosen, data=data, split="train", batch_size=BATCH)
     precision = devices.precision("auto")
     loop = Loop(chosen, chosen.pbs, steps=10_000, batch_size=BATCH, precision=precision, strategy=made)
     return loop, loop.batches(examples, 0, 0)
@@ -68,7 +70,7 @@ def bare() -> Callable[[], None]:
         for _ in tf.range(number):
             with tf.GradientTape() as tape:
                 logits = loop.network(tf.cast(image, tf.float32), training=True)
-                loss = tf.reduce_mean(loop._loss.call(target, logits))
+                loss = tf.reduce_mean(loop._loss(target, logits))
             loop.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
             total += loss
         return total

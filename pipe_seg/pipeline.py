@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipe_seg import artifacts, run_folder
-from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel
+from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel, TrainingData
 from pipe_seg.config import Config
-from pipe_seg.errors import ConfigError, ConflictError, MachineError, Problem
+from pipe_seg.errors import ConfigError, ConflictError, InputDataError, MachineError, Problem
 from pipe_seg.progress import Report
 from pipe_seg.run_folder import Run
 from pipe_seg.schema import FOLDERS
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipe_seg.components.example_validator import Anomaly
     from pipe_seg.components.trainer.workers import Workers
     from pipe_seg.data.statistics import Statistics
+    from pipe_seg.nn.scores import FrameScore
 
 MANUAL_DIR = Path("datasets")
 Say = Callable[[str], None]
@@ -38,8 +39,8 @@ def examples(settings: Config, name: str, manual_dir: Path | None, say: Say) -> 
 
 
 def uses_rendered(name: str, manual_dir: Path | None) -> bool:
-    """Say whether ``examples`` would render; imports no TensorFlow."""
-    return manual_dir is None and not (MANUAL_DIR / FOLDERS[name]).is_dir()
+    """Say whether ``examples`` would render ``name``, or the first of two; imports no TensorFlow."""
+    return manual_dir is None and not (MANUAL_DIR / FOLDERS[name.split("+")[0]]).is_dir()
 
 
 def train(
@@ -71,36 +72,35 @@ def train(
         raise ConfigError(Problem(init.path, "this run has no weights", expected=cure))
     strategy = devices.strategy(settings.trainer.strategy, say)  # before TensorFlow is used for anything else
     workers = Workers(strategy)
-    dataset = examples(settings, name, manual_dir, say)
-    truth = contours(settings, name, dataset, manual_dir, say)
-    digests = {dataset: dataset.digest, truth: truth.digest}
+    data = training_data(settings, name, manual_dir, say)
+    digests = {dataset: dataset.digest for dataset in data.datasets.values()}
     with ExitStack() as held, workers.together():
         run = None
         if workers.chief:
-            again = run_folder.same_unfinished(settings, runs, dataset, init) if resume == "auto" else resume
+            again = run_folder.same_unfinished(settings, runs, data, init) if resume == "auto" else resume
             run = again or run_folder.start(
-                settings, name, runs=runs, person=person, init=init, dataset=dataset, manual_dir=manual_dir
+                settings, runs=runs, person=person, init=init, data=data, manual_dir=manual_dir
             )
             held.enter_context(artifacts.locked(run.path, partial(_refuse_second, run)))
             if again:
                 run_folder.resumed(run)
             say(f"run {run.path}")
-        run = _shared(run, dataset, workers)
+        run = _shared(run, data, workers)
         batch_size = trainer.global_batch_size(settings, name, strategy, say)
-        _fit(settings, name, run=run, dataset=dataset, batch_size=batch_size, strategy=strategy, init=init)
+        _fit(settings, run=run, data=data, batch_size=batch_size, strategy=strategy, init=init)
         if not workers.chief:
             say(f"worker {workers.index} is done; the chief exports and scores")
             return run
         say("exporting and scoring the exported model …")
         check_same(digests)
-        _finish(settings, run, truth)
+        _finish(settings, run, data.contours)
     return run
 
 
-def _shared(run: Run | None, dataset: Dataset, workers: "Workers") -> Run:
+def _shared(run: Run | None, data: TrainingData, workers: "Workers") -> Run:
     """Give the chief's run to every worker, each of which has to see its folder and to hold the same data."""
     told = Path(workers.text(str(run.path.absolute()) if run else ""))
-    if not told.is_dir() or workers.text(str(dataset.digest)) != str(dataset.digest):
+    if not told.is_dir() or workers.text(str(data.digest)) != str(data.digest):
         cure = "one --runs folder and one dataset that all workers share"
         raise MachineError(Problem(told, "not the chief's run, or not the chief's data", expected=cure))
     return run or Run(told)
@@ -117,19 +117,13 @@ def _refuse_second(run: Run) -> None:
     raise ConflictError(Problem(run.path, "another process trains this run", expected="wait for it, or another run"))
 
 
-def _fit(
-    settings: Config, name: str, *, run: Run, dataset: Dataset, batch_size: int, strategy: Any, init: Run | None
-) -> None:
+def _fit(settings: Config, *, run: Run, data: TrainingData, batch_size: int, strategy: Any, init: Run | None) -> None:
     from pipe_seg.components import trainer, transform
 
-    batches = transform.run(
-        settings.transform, dataset=dataset, split="train", seed=settings.seed, batch_size=batch_size
-    )
     trainer.run(
         settings,
-        name=name,
-        examples=batches,
-        validation=dataset,
+        examples=transform.run(settings, data=data, split="train", batch_size=batch_size),
+        data=data,
         out=run.trained.path,
         checkpoints=run.checkpoints,
         board=run.path / "tensorboard",
@@ -192,6 +186,42 @@ def split(
     return statistics, files
 
 
+def folds(
+    root: Path, *, group_by: str, pattern: str | None, number: int, seed: int, out: Path, report: Report
+) -> list[Path]:
+    """Group the frames of a folder into scenes and make folders that hold each scene with contours out once."""
+    from pipe_seg.components import fold_gen, statistics_gen
+
+    statistics = statistics_gen.run(root, group_by=group_by, pattern=pattern, frozen=False, report=report)
+    roots = {dataset.name: dataset.layout.root for dataset in statistics_gen.discover(root)}
+    return fold_gen.run(statistics, roots, number=number, seed=seed, out=out)
+
+
+def held_out(model: Model, dataset: Dataset, split: str) -> "list[FrameScore]":
+    """Ask an exported model for every frame of a split; give what each adds to a score."""
+    from pipe_seg.data import examples as data
+    from pipe_seg.serving.saved_model import LoadedModel
+    from pipe_seg.serving.scoring import score_frames
+
+    return score_frames(LoadedModel(model.saved_model).probability, data.load(dataset.path, split).as_numpy_iterator())
+
+
+def filled_boxes(dataset: Dataset, split: str) -> dict[str, float]:
+    """Give the IoU of each frame's own boxes, filled in, with its contour; frames without boxes are left out."""
+    from pipe_seg.annotations import raster
+    from pipe_seg.data import examples as data
+    from pipe_seg.schema import Annotation
+
+    found = {}
+    for frame in data.frames(dataset.path, split):
+        if frame.boxes:
+            filled = raster.rasterise(Annotation(frame.boxes), *frame.segmentation_mask.shape)
+            found[frame.file_name] = float((filled & frame.segmentation_mask).sum()) / max(
+                int((filled | frame.segmentation_mask).sum()), 1
+            )
+    return found
+
+
 def preview(
     settings: Config, source: str, *, manual_dir: Path | None, per_class: int, out: Path, say: Say
 ) -> list[str]:
@@ -209,15 +239,22 @@ def preview(
     return component.run(settings.transform, frames=frames, per_class=per_class, seed=settings.seed, out=out)
 
 
-def contours(settings: Config, name: str, dataset: Dataset, manual_dir: Path | None, say: Say) -> Dataset:
-    """Give what scores are counted against: PS where it can be had, for boxes are not the truth."""
-    if name == "ps":
-        return dataset
+def training_data(settings: Config, name: str, manual_dir: Path | None, say: Say) -> TrainingData:
+    """Build what ``name`` learns from, and PS where it can be had: boxes are not the truth that scores are of.
+
+    ``pbs+ps`` has to have both from one place, rendered or not.
+    """
+    wanted = name.split("+")
+    rendered = uses_rendered(wanted[0], manual_dir)
     folder = (manual_dir or MANUAL_DIR) / FOLDERS["ps"]
-    if folder.is_dir() or dataset.path.parent.name == "synthetic":
-        return examples(settings, "ps", None if dataset.path.parent.name == "synthetic" else manual_dir, say)
-    say(f"{folder} is not there: scores are against filled boxes, not contours")
-    return dataset
+    if "ps" not in wanted and (rendered or folder.is_dir()):
+        wanted.append("ps")
+    if any(uses_rendered(other, manual_dir) != rendered for other in wanted):
+        both = " and ".join(FOLDERS.values())
+        raise InputDataError(Problem(MANUAL_DIR, "one of two data sets", expected=f"both {both}, or neither"))
+    if "ps" not in wanted:
+        say(f"{folder} is not there: scores are against filled boxes, not contours")
+    return TrainingData(name, {other: examples(settings, other, manual_dir, say) for other in wanted})
 
 
 def evaluate(settings: Config, model: Model, dataset: Dataset, *, out: Path, split: str = "validation") -> Evaluation:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from pipe_seg import artifacts, config
-from pipe_seg.artifacts import Dataset, Evaluation, InfraBlessing, Model, TrainedModel
+from pipe_seg.artifacts import Evaluation, InfraBlessing, Model, TrainedModel, TrainingData
 from pipe_seg.config import Config
 from pipe_seg.errors import ConfigError, PipeSegError, Problem
 
@@ -77,18 +77,17 @@ class Run:
 
 def start(
     settings: Config,
-    name: str,
     *,
     runs: Path,
     person: str,
     init: Run | None,
-    dataset: Dataset,
+    data: TrainingData,
     manual_dir: Path | None,
 ) -> Run:
     """Make the run's folder with ``config.yaml`` and ``run.json``."""
     if not PERSON.fullmatch(person):
         raise ConfigError(Problem("--name", "not a name", got=person, expected="Latin letters, digits, - and _"))
-    stamp = f"{datetime.now():%Y%m%d-%H%M%S}_{person}_{name}"
+    stamp = f"{datetime.now():%Y%m%d-%H%M%S}_{person}_{data.name}"
     with artifacts.environment(runs):
         runs.mkdir(parents=True, exist_ok=True)
         path = next(path for path in _candidates(runs, stamp) if _make(path))
@@ -98,14 +97,14 @@ def start(
             {
                 "command": sys.argv,
                 "name": person,
-                "dataset": dataset.name,
+                "dataset": data.full_name,
                 "manual_dir": str(manual_dir.absolute()) if manual_dir else None,
-                "data_digest": dataset.digest,
-                "data": dataset.card.get("splits", {}),
+                "data_digest": data.digest,
+                "data": data.splits,
                 "init": str(init.path.absolute()) if init else None,
                 "preset": settings.preset,
                 "unlocked": list(settings.unlocked),
-                **_machine(),
+                **machine(),
             },
         )
     return Run(path)
@@ -113,12 +112,13 @@ def start(
 
 def resumed(run: Run) -> None:
     """Write down that a run goes on, with the command, the code and the machine."""
-    entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **_machine()}
+    entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **machine()}
     with artifacts.environment(run.path):
         artifacts.write_json(run.path / "run.json", run.info | {"resumed": [*run.info.get("resumed", []), entry]})
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Give the commit, the versions of what computes, and the device."""
     from pipe_seg.serving import devices
 
     return {
@@ -147,11 +147,11 @@ def find_unfinished(reference: str, runs: Path) -> Run:
     return run
 
 
-def same_unfinished(settings: Config, runs: Path, dataset: Dataset, init: Run | None) -> Run | None:
+def same_unfinished(settings: Config, runs: Path, data: TrainingData, init: Run | None) -> Run | None:
     """Give the newest unfinished run with this very configuration, data and start."""
     begun = {
-        "dataset": dataset.name,
-        "data_digest": dataset.digest,
+        "dataset": data.full_name,
+        "data_digest": data.digest,
         "init": str(init.path.absolute()) if init else None,
     }
     for run in reversed(list_runs(runs)):

@@ -8,10 +8,11 @@ import numpy as np
 
 CLASS_NAMES = ("deformation", "obstacle", "rupture", "disconnect", "misalignment", "deposition")
 FOLDERS = {"pbs": "PipeBoxSegmentation", "ps": "PipeSegmentation"}
+JOINT = "pbs+ps"
 SPLITS = ("train", "validation", "test")
 
-MaskSource = Literal["box", "contour", "refined"]
-MASK_SOURCES: tuple[MaskSource, ...] = ("box", "contour", "refined")
+MaskSource = Literal["box", "contour", "refined", "none"]
+MASK_SOURCES: tuple[MaskSource, ...] = ("box", "contour", "refined", "none")
 
 HEADLINE = ("iou", "dice", "iou_pooled", "dice_pooled", "iou_macro")
 MODEL_NAME = "pipe_seg"

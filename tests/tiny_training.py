@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from pipe_seg import config
-from pipe_seg.artifacts import Dataset
+from pipe_seg.artifacts import Dataset, TrainingData
 from pipe_seg.config import Config
 from pipe_seg.data.batches import TransformedExamples
 
@@ -66,12 +66,11 @@ def train(
 
     strategy = devices.strategy(chosen.trainer.strategy)
     size = trainer.global_batch_size(chosen, "ps", strategy, lambda text: None)
-    batches = transform.run(chosen.transform, dataset=dataset, split="train", seed=chosen.seed, batch_size=size)
+    data = TrainingData("ps", {"ps": dataset})
     trainer.run(
         chosen,
-        name="ps",
-        examples=planted(batches),
-        validation=dataset,
+        examples=planted(transform.run(chosen, data=data, split="train", batch_size=size)),
+        data=data,
         out=run / "trainer",
         checkpoints=run / "checkpoints",
         board=run / "tensorboard",

@@ -1,7 +1,9 @@
 """``export``: a run's weights as a SavedModel, again."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,16 +23,25 @@ PRECISIONS = {"auto": "auto", "float32": "float32", "bf16": "bfloat16"}
     show_default=True,
     help="auto: bf16 where this machine computes in it; float32 runs everywhere.",
 )
+@click.option(
+    "--target-recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Instead of the run's own threshold, the highest that finds this share of the defect's pixels on validation.",
+)
 @click.option("--out", type=options.FOLDER, required=True, help="The folder to make.")
 @options.runs
 @options.as_json
-def export(run: str, precision: str, out: Path, runs: Path, as_json: bool) -> None:
-    """Export RUN's best weights into OUT/saved_model with the run's own threshold."""
+def export(run: str, precision: str, target_recall: float | None, out: Path, runs: Path, as_json: bool) -> None:
+    """Export RUN's best weights into OUT/saved_model with the run's own operating point, or another."""
     found = run_folder.find_run(run, runs)
-    section = ExportSection.model_validate({"precision": PRECISIONS[precision]})
-    facts = found.model.facts
-    loaded = found.config
-    evaluator = loaded.evaluator.model_copy(update={"threshold": facts["threshold"]})
+    facts, loaded = found.model.facts, found.config
+    wanted: dict[str, object] = {"precision": PRECISIONS[precision], "minimum_blob": facts["minimum_blob"]}
+    threshold = facts["threshold"]
+    if target_recall is not None:
+        wanted |= {"target_recall": target_recall, "minimum_blob": 0.0}
+        threshold = "auto"
+    section = ExportSection.model_validate(loaded.export.model_dump() | wanted)
+    evaluator = loaded.evaluator.model_copy(update={"threshold": threshold})
     quiet.tensorflow()
     from pipe_seg.artifacts import Dataset
     from pipe_seg.components import export as exporter
@@ -38,8 +49,19 @@ def export(run: str, precision: str, out: Path, runs: Path, as_json: bool) -> No
     settings = loaded.model_copy(update={"export": section, "evaluator": evaluator})
     tuning = Dataset(Path(found.model.record["inputs"]["tuning"]))
     model = exporter.run(settings, trained=found.trained, tuning=tuning, out=out, chosen=facts["threshold_chosen"])
-    click.echo(
-        json.dumps({"model": str(model.path), **model.facts})
-        if as_json
-        else f"{model.saved_model}  {model.facts['precision']}"
-    )
+    if as_json:
+        click.echo(json.dumps({"model": str(model.path), **model.facts}))
+        return
+    click.echo(f"{model.saved_model}  {model.facts['precision']}")
+    if target_recall is not None:
+        click.echo("\n".join(_cost(facts, model.facts)))
+
+
+def _cost(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Give what another operating point costs, a line each."""
+    for name, point in (("before", before["operating_point"]), ("now", now["operating_point"])):
+        claimed = f"{point['false_area']:.1%} of the background claimed" if point["false_area"] is not None else ""
+        yield (
+            f"{name:<8} p ≥ {point['threshold']:.3f}: finds {point['recall']:.1%} of the defect's pixels, "
+            f"{point['precision']:.1%} of the claims are right, IoU {point['iou']:.3f}, {claimed}"
+        )

@@ -13,10 +13,13 @@ from pipe_seg.cli import options, quiet, results
 from pipe_seg.config import Config
 from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.run_folder import Run
+from pipe_seg.schema import JOINT
 
 
 @click.command()
-@click.option("--dataset", type=click.Choice(["pbs", "ps"]), help="Filled boxes, or contours; not needed to resume.")
+@click.option(
+    "--dataset", type=click.Choice(["pbs", "ps", JOINT]), help="Boxes, contours, or both; not needed to resume."
+)
 @options.manual_dir
 @options.configured
 @click.option("--init", metavar="RUN", help="Start from another run's weights, as PS from PBS.")
@@ -64,10 +67,11 @@ def train(
         dataset, manual_dir, init = _as_before(again, dataset, manual_dir, init)
     if dataset is None:
         raise click.UsageError("Missing option '--dataset'.")
+    recipe = "joint" if dataset == JOINT else dataset
     short = {
         "trainer.strategy": strategy,
         "trainer.deterministic": deterministic,
-        f"{dataset}.batch_size": None if batch_size == "auto" else batch_size,
+        f"{recipe}.batch_size": None if batch_size == "auto" else batch_size,
     }
     chosen = (*overrides, *(f"{key}={value}" for key, value in short.items() if value is not None))
     if again and not (preset or chosen or unlock):

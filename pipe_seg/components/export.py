@@ -1,4 +1,4 @@
-"""A trained model → a SavedModel: batch norm folded, weights frozen, threshold chosen and baked in."""
+"""A trained model → a SavedModel: batch norm folded, weights frozen, operating point chosen and baked in."""
 
 import tempfile
 from pathlib import Path
@@ -12,43 +12,74 @@ from pipe_seg.artifacts import Dataset, Model, TrainedModel
 from pipe_seg.config import Config
 from pipe_seg.data import examples
 from pipe_seg.nn import folding, models
-from pipe_seg.nn.scores import best_threshold
+from pipe_seg.nn.scores import FrameScore, best_threshold, image_mean, operating_point, threshold_of_recall
 from pipe_seg.schema import CLASS_NAMES, SIGNATURE_ARRAYS, SIGNATURE_BYTES
 from pipe_seg.serving import devices, warmup
+from pipe_seg.serving.inference import Answers, Inference
 from pipe_seg.serving.scoring import score_frames
 from pipe_seg.serving.signatures import Predictor
 
 GIVEN = "given in the configuration"
+BLOBS = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01)
 
 
 def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path, chosen: str = GIVEN) -> Model:
-    """Export ``trained`` with the threshold of the highest image-mean IoU on ``tuning``'s validation split.
+    """Export ``trained`` with the operating point that is best on ``tuning``'s validation split.
 
-    A threshold given in the configuration is taken as it is, and ``chosen`` says where it comes from.
+    The threshold is that of the highest image-mean IoU, or of ``export.target_recall``; then the smallest blob that
+    raises IoU is sought. What the configuration gives is taken as it is, and ``chosen`` says where it comes from.
     ``out/saved_model`` answers the signatures ``serving_default`` and ``predict_bytes``; which precision it
     computes in is written into the artifact.
     """
     precision = devices.precision(config.export.precision)
     network = models.build(config.model)
     models.load_weights(network, trained.weights)
-    size = (config.transform.image_height_px, config.transform.image_width_px)
-    frozen = freeze(folding.fold(config.model, network, precision=precision), size)
-    threshold = config.evaluator.threshold
+    plain = Inference.of(config)
+    frozen = freeze(folding.fold(config.model, network, precision=precision), plain.size)
+    threshold, blob = config.evaluator.threshold, config.export.minimum_blob
     if threshold == "auto":
-        frames = examples.load(tuning.path, "validation").as_numpy_iterator()
-        predictor = Predictor(frozen, size)
-        threshold = best_threshold(score_frames(predictor.probability, frames))
-        chosen = f"highest image-mean iou on {tuning.name}, validation"
-    details = {"threshold": threshold, "threshold_chosen": chosen, "precision": precision, "size_px": list(size)}
+        frames = _scores(frozen, plain, tuning)
+        recall = config.export.target_recall
+        threshold = threshold_of_recall(frames, recall) if recall else best_threshold(frames)
+        aim = f"highest that finds {recall:g} of the defect's pixels" if recall else "highest image-mean iou"
+        chosen = f"{aim} on {tuning.name}, validation"
+    if blob == "auto":
+        blob = 0.0 if config.export.target_recall else _best_blob(config, frozen, tuning, threshold)
+    inference = Inference.of(config, threshold, blob)
+    details = {
+        "threshold": threshold,
+        "threshold_chosen": chosen,
+        "minimum_blob": blob,
+        "operating_point": operating_point(_scores(frozen, inference, tuning), threshold, config.evaluator.empty),
+        "flip": inference.flip,
+        "tile_scale": inference.tile_scale,
+        "precision": precision,
+        "size_px": list(inference.size),
+    }
     inputs = {"trainer": str(trained.path), "tuning": str(tuning.path), "tuning_digest": tuning.digest or ""}
     with artifacts.writing(
         out, component="export", section=config.export.model_dump(), inputs=inputs, details=details
     ) as folder:
-        save(Predictor(frozen, size, threshold), folder / "saved_model")
+        save(Predictor(frozen, inference), folder / "saved_model")
     return Model(out)
 
 
-def freeze(network: Any, size: tuple[int, int]) -> Any:
+def _scores(network: Answers, inference: Inference, tuning: Dataset) -> list[FrameScore]:
+    frames = examples.load(tuning.path, "validation").as_numpy_iterator()
+    predictor = Predictor(network, inference)  # its graphs hold it weakly
+    return score_frames(predictor.probability, frames)
+
+
+def _best_blob(config: Config, network: Answers, tuning: Dataset, threshold: float) -> float:
+    """Give the smallest of ``BLOBS`` with the highest image-mean IoU at ``threshold``."""
+    ious = {}
+    for blob in BLOBS:
+        frames = _scores(network, Inference.of(config, threshold, blob), tuning)
+        ious[blob] = image_mean([frame.counts(threshold).iou for frame in frames], config.evaluator.empty)
+    return max(ious, key=lambda blob: (round(ious[blob], 6), -blob))
+
+
+def freeze(network: Any, size: tuple[int, int]) -> Answers:
     """Give ``network`` as a function of constants: TensorFlow then casts and packs the weights once."""
     signature = [tf.TensorSpec((None, *size, 3), tf.float32, "image")]
     function = tf.function(lambda image: network(image, training=False), input_signature=signature)

@@ -60,10 +60,11 @@ def _tiles(frame: Frame, size: tuple[int, int], seed: int) -> Iterator[np.ndarra
     yield _drawn(pixels, frame.segmentation_mask, frame)
     image = preprocessing.letterbox(tf.constant(pixels[..., ::-1]), size)
     mask = preprocessing.letterbox_mask(tf.constant(frame.segmentation_mask[..., None]), size)
-    valid = preprocessing.valid_area(pixels.shape[0], pixels.shape[1], size)
+    inside = preprocessing.valid_area(pixels.shape[0], pixels.shape[1], size)
     yield _drawn(image.numpy()[..., ::-1], mask.numpy()[..., 0])
     image = tf.ensure_shape(image, (*size, 3))
-    changed, moved, _ = augmentation.augment(image, mask, valid, augmentation.key(seed, 0, tf.constant(0, tf.int64)))
+    planes, key = tf.concat([mask, inside], -1), augmentation.key(seed, 0, tf.constant(0, tf.int64))
+    changed, moved, _ = augmentation.augment(image, planes, tf.zeros((0, 5)), key)
     yield _drawn(changed.numpy()[..., ::-1], moved.numpy()[..., 0])
 
 

@@ -1,64 +1,131 @@
-"""Examples → batches: decode, letterbox and keep once; shuffle, augment and batch every epoch."""
+"""Examples → batches: decode, letterbox and keep once; order, mix, augment and batch every epoch."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from pipe_seg.artifacts import Dataset
-from pipe_seg.config import TransformSection
-from pipe_seg.data import augmentation, examples, preprocessing
+from pipe_seg.artifacts import TrainingData
+from pipe_seg.config import Config
+from pipe_seg.data import augmentation, examples, supervision
 from pipe_seg.data.batches import TransformedExamples
+from pipe_seg.schema import JOINT
 
-Batch = tuple[Any, Any]
+Batch = tuple[Any, dict[str, Any]]
 
 
-def run(section: TransformSection, *, dataset: Dataset, split: str, seed: int, batch_size: int) -> TransformedExamples:
+def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> TransformedExamples:
     """Give the training batches of one split, epoch after epoch.
 
-    An epoch is a function of (seed, epoch number) alone. Every batch is full: the last one is filled up
-    from the front of the same shuffled order. A batch is (image, target): (batch, height, width, 3) uint8
-    and (batch, height, width, 2) uint8, the mask and the pixels that count. Of several workers each takes
-    every so-manieth example, so that together they make the very batches that one would.
+    An epoch is a function of (seed, epoch number) alone. Every batch is full: the last one is filled up from the
+    front of the same order. For ``pbs+ps`` an epoch goes once through PBS, and ``ps_share`` of every batch are
+    frames of PS, of each class equally often. Of several workers each takes every so-manieth example, so that
+    together they make the very batches that one would.
+
+    Args:
+        config: the whole configuration.
+        data: what is learnt from; the data card of its contours says what share of a box is defect.
+        split: which of its splits.
+        batch_size: images a batch.
+
+    Returns:
+        Batches of (image, target): (batch, height, width, 3) uint8 RGB, and what ``nn.supervision`` takes: ``mask``
+        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``.
     """
-    size = (section.image_height_px, section.image_width_px)
-    number = examples.count(dataset.path, split)
-    steps = math.ceil(number / batch_size)
-    fitted = examples.load(dataset.path, split).map(lambda example: _fit(example, size), tf.data.AUTOTUNE)
-    kept = fitted.enumerate()
-    kept = kept.cache() if section.cache else kept
+    section, seed = config.transform, config.seed
+    mixture = _mixture(config, data, split, batch_size)
+    steps = math.ceil(mixture[0].number / mixture[0].a_batch)
+    turns = tf.constant([index for index, source in enumerate(mixture) for _ in range(source.a_batch)], tf.int64)
 
-    def order(numbered: Any, epoch: Any, first_step: Any) -> Any:
-        shuffled = numbered.shuffle(number, seed=seed + 7919 * epoch, reshuffle_each_iteration=False)
-        return shuffled.repeat().take(steps * batch_size).skip(first_step * batch_size)
+    def order(epoch: Any, *, fitted: bool) -> Any:
+        ordered = [source.order(seed, epoch, steps, fitted=fitted) for source in mixture]
+        if len(ordered) == 1:
+            return ordered[0].enumerate()
+        choice = tf.data.Dataset.from_tensor_slices(turns).repeat(steps)
+        return tf.data.Dataset.choose_from_datasets(ordered, choice).enumerate()
 
-    def prepare(epoch: Any, index: Any, example: tuple[Any, Any, Any]) -> Batch:
-        key = augmentation.key(seed, epoch, index)
-        image, mask, valid = augmentation.augment(*example, key) if section.augment else example
-        return image, tf.concat([mask, valid], -1)
+    def prepare(epoch: Any, index: Any, fitted: tuple[Any, Any, Any, Any]) -> Batch:
+        image, planes, boxes, weight = fitted
+        if section.augment:
+            key = augmentation.key(seed, epoch, index)
+            image, planes, boxes = augmentation.augment(image, planes, boxes, key)
+        return image, {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
 
     def batches(epoch: int, step: int, *, part: tuple[int, int] = (0, 1), batch_size: int = batch_size) -> Any:
         def of(now: Any) -> Any:
-            ordered = order(kept, now, tf.where(now == epoch, tf.constant(step, tf.int64), 0))
-            return ordered.map(lambda index, example: (now, index, example))
+            skipped = tf.where(now == epoch, tf.constant(step * whole, tf.int64), 0)
+            return order(now, fitted=True).skip(skipped).map(lambda index, fitted: (now, index, fitted))
 
         mine, parts = part
         endless = tf.data.Dataset.range(epoch, tf.int64.max).flat_map(of).shard(parts, mine)
         return endless.map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True).prefetch(2)
 
     def file_names(epoch: int, step: int) -> list[str]:
-        named = examples.load(dataset.path, split).map(lambda example: example["file_name"])
-        batch = order(named, epoch, step).take(batch_size)
-        return [name.decode() for name in batch.as_numpy_iterator()]
+        batch = order(tf.constant(epoch, tf.int64), fitted=False).skip(step * whole).take(whole)
+        return [name.decode() for _, name in batch.as_numpy_iterator()]
 
+    whole = batch_size
     return TransformedExamples(steps, batch_size, batches, file_names)
 
 
-def _fit(example: dict[str, Any], size: tuple[int, int]) -> tuple[Any, Any, Any]:
-    image = preprocessing.decode(example["image"])
-    shape = tf.shape(image)
-    return (
-        preprocessing.letterbox(image, size),
-        preprocessing.letterbox_mask(example["segmentation_mask"], size),
-        preprocessing.valid_area(shape[0], shape[1], size),
-    )
+@dataclass(frozen=True)
+class _Source:
+    """One dataset's part of every batch; ``classes``: those to be drawn equally often, none for as they come."""
+
+    fitted: Any
+    names: Any
+    number: int
+    a_batch: int
+    classes: tuple[int, ...] = ()
+
+    def order(self, seed: int, epoch: Any, steps: int, *, fitted: bool) -> Any:
+        """Give as many examples, or file names, as ``steps`` batches take in one epoch."""
+        labelled = self.fitted if fitted else self.names
+        shuffle_seed = seed + 7919 * epoch
+        if not self.classes:
+            drawn = _shuffled(labelled, self.number, shuffle_seed)
+        else:
+            apart = [labelled.filter(lambda label, _, wanted=wanted: label == wanted) for wanted in self.classes]
+            drawn = tf.data.Dataset.choose_from_datasets(
+                [_shuffled(part, self.number, shuffle_seed) for part in apart],
+                _shuffled(tf.data.Dataset.range(len(apart)), len(apart), shuffle_seed),
+            )
+        return drawn.take(steps * self.a_batch).map(lambda _, value: value)
+
+
+def _shuffled(values: Any, number: int, seed: Any) -> Any:
+    return values.shuffle(number, seed=seed, reshuffle_each_iteration=False).repeat()
+
+
+def _mixture(config: Config, data: TrainingData, split: str, batch_size: int) -> list[_Source]:
+    if data.name != JOINT:
+        return [_source(config, data, data.name, split, batch_size)]
+    drawn = min(max(round(config.joint.ps_share * batch_size), 1), batch_size - 1)
+    return [
+        _source(config, data, "pbs", split, batch_size - drawn),
+        _source(config, data, "ps", split, drawn, balanced=True),
+    ]
+
+
+def _source(
+    config: Config, data: TrainingData, name: str, split: str, a_batch: int, *, balanced: bool = False
+) -> _Source:
+    section, path = config.transform, data.datasets[name].path
+    size = (section.image_height_px, section.image_width_px)
+    fills = supervision.fill_rates(config.supervision, data.contours.card, split)
+
+    def fit(example: dict[str, Any]) -> tuple[Any, tuple[Any, Any, Any, Any]]:
+        return _label(example), supervision.fit(example, size, config.supervision, fills).tensors()
+
+    loaded = examples.load(path, split)
+    fitted = loaded.map(fit, tf.data.AUTOTUNE)
+    names = loaded.map(lambda example: (_label(example), example["file_name"]))
+    classes = sorted({int(label) for label, _ in names.as_numpy_iterator()}) if balanced else []
+    kept = fitted.cache() if section.cache else fitted
+    return _Source(kept, names, examples.count(path, split), a_batch, tuple(classes))
+
+
+def _label(example: dict[str, Any]) -> Any:
+    """Give the first class of a frame, -1 for none."""
+    return tf.concat([example["labels"], [-1]], 0)[0]

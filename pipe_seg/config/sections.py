@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipe_seg.schema import JOINT
+
 
 def locked(default: Any, why: str, **constraints: Any) -> Any:
     """Declare a field marked *do not touch*: ``why`` is told to whoever tries."""
@@ -141,6 +143,12 @@ class Recipe(Section):
     criterion: Criterion = BceDice()
 
 
+class JointRecipe(Recipe):
+    """What is set for both datasets together: ``ps_share`` of every batch are frames with contours."""
+
+    ps_share: float = Field(0.4, gt=0, lt=1)
+
+
 class ExampleGenSection(Section):
     """Raw folders → TFDS.
 
@@ -163,10 +171,54 @@ class TransformSection(Section):
     cache: bool = True
 
 
-class ModelSection(Section):
-    """The network."""
+USUAL_FILL = {
+    "deformation": 0.4,
+    "obstacle": 0.45,
+    "rupture": 0.4,
+    "disconnect": 0.2,
+    "misalignment": 0.2,
+    "deposition": 0.5,
+}
 
-    encoder: Literal["plain", "residual"] = locked("plain", "weights of one encoder do not fit the other")
+
+class SupervisionSection(Section):
+    """What a label pays for.
+
+    ``boxes``: ``filled`` takes every pixel of a box for defect; ``routed`` does so only where a class fills at
+    least ``ring_fill`` of its boxes, and takes from the others that outside is background, that every row and
+    column meets a defect (``tightness_weight``), and that the likeliest pixels, as many as usual, are defect
+    (``fill_weight``; a ``fill_tolerance`` of that share is left open; where ``seen_share`` of the box is in view).
+    How many that is comes from the contours; ``fill_rates`` stand for classes that no contour shows, and for all
+    where ``measure_fill`` is off. ``edge_band``, a share of the side and at least ``edge_band_px`` of the network's,
+    is untold on both sides of an edge. ``box_weight``: what a frame with boxes counts beside one with contours.
+    """
+
+    boxes: Literal["filled", "routed"] = "routed"
+    ring_fill: float = Field(0.3, ge=0, le=1.01)
+    fill_rates: dict[str, float] = USUAL_FILL
+    measure_fill: bool = True
+    edge_band: float = Field(0.06, ge=0, le=0.5)
+    edge_band_px: float = Field(1.0, ge=0)
+    tightness_weight: float = Field(1.0, ge=0)
+    fill_weight: float = Field(1.0, ge=0)
+    fill_tolerance: float = Field(0.3, ge=0, le=1)
+    seen_share: float = Field(0.8, ge=0, le=1)
+    box_weight: float = Field(1.0, ge=0)
+
+
+class ModelSection(Section):
+    """The network.
+
+    ``encoder``: ``plain`` and ``residual`` are ours and learn from nothing; the others bring features of
+    photographs. ``weights``: what those begin with: ``imagenet``, a file, or ``none``. ``depth`` is that of ours;
+    the others halve a frame five times. ``frozen_statistics``: batch statistics of such an encoder stay as they came.
+    """
+
+    encoder: Literal["plain", "residual", "efficientnet_lite0", "efficientnetv2b0", "mobilenetv2", "resnet50v2"] = (
+        locked("plain", "weights of one encoder do not fit the other")
+    )
+    weights: str = Field("imagenet", min_length=1)
+    frozen_statistics: bool = False
     width: int = locked(32, "weights of one width do not fit another", ge=1, le=512)
     depth: int = locked(4, "weights of one depth do not fit another", ge=1, le=7)
     norm: Literal["batch", "group"] = locked("batch", "weights of one normalisation do not fit the other")
@@ -176,7 +228,8 @@ class ModelSection(Section):
 class TrainerSection(Section):
     """Examples → a trained model.
 
-    ``schedule``: ``cosine`` ends at ``final_rate_share`` of the rate; ``plateau`` multiplies it by
+    ``keep``: ``best`` is the epoch with the highest validation IoU; with ``last`` validation chooses nothing and ends
+    nothing early; ``schedule``: ``cosine`` ends at ``final_rate_share`` of the rate; ``plateau`` multiplies it by
     ``plateau_factor`` after ``plateau_epochs`` without a better validation IoU, down to that share; ``accumulate``:
     in how many parts a batch is computed, for less memory; ``deterministic``: the same seed gives the same weights
     on the same machine; ``checkpoint_every_s``: at most so much work is lost, 0 for after every call;
@@ -185,6 +238,7 @@ class TrainerSection(Section):
     where it is not given.
     """
 
+    keep: Literal["best", "last"] = "best"
     strategy: Literal["auto", "one", "mirrored", "multiworker"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     deterministic: bool = True
@@ -220,9 +274,19 @@ class EvaluatorSection(Section):
 
 
 class ExportSection(Section):
-    """The model → a SavedModel."""
+    """The model → a SavedModel.
+
+    ``flip``: the mirrored frame is asked for too; ``tile_scale``: above 1, frames are fitted to so many times the
+    network's size and answered in overlapping tiles; ``minimum_blob``: share of the frame under which a claimed blob is
+    taken back, ``auto`` is chosen on validation; ``target_recall``: the threshold is the highest that finds this share
+    of the defect's pixels on validation, instead of the one with the highest IoU.
+    """
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    flip: bool = True
+    tile_scale: float = Field(1.0, ge=1, le=8)
+    minimum_blob: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    target_recall: float | None = Field(None, gt=0, le=1)
 
 
 class InfraValidatorSection(Section):
@@ -246,8 +310,10 @@ class Config(Section):
     seed: int = Field(42, ge=0, le=2**31 - 1)
     pbs: Recipe = Recipe()
     ps: Recipe = Recipe(learning_rate=3e-4)
+    joint: JointRecipe = JointRecipe()
     example_gen: ExampleGenSection = ExampleGenSection()
     transform: TransformSection = TransformSection()
+    supervision: SupervisionSection = SupervisionSection()
     model: ModelSection = ModelSection()
     trainer: TrainerSection = TrainerSection()
     evaluator: EvaluatorSection = EvaluatorSection()
@@ -256,8 +322,8 @@ class Config(Section):
     pusher: PusherSection = PusherSection()
 
     def recipe(self, dataset: str) -> Recipe:
-        """Give the part that belongs to ``pbs`` or ``ps``."""
-        recipe: Recipe = getattr(self, dataset)
+        """Give the part that belongs to ``pbs``, ``ps`` or ``pbs+ps``."""
+        recipe: Recipe = self.joint if dataset == JOINT else getattr(self, dataset)
         return recipe
 
     def to_yaml(self) -> str:

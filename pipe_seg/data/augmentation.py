@@ -22,44 +22,59 @@ def key(seed: int, epoch: Any, example: Any) -> Any:
     return tf.random.fold_in(base, tf.cast(example, tf.int32))
 
 
-def augment(image: Any, mask: Any, valid: Any, seed: Any) -> tuple[Any, Any, Any]:
+def augment(image: Any, planes: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]:
     """Change one example.
 
     Args:
-        image: (height, width, 3) uint8 RGB; what does not count comes back black, as letterbox pads.
-        mask: (height, width, 1) uint8 {0, 1}.
-        valid: (height, width, 1) uint8 {0, 1}; what the warp brings in from outside becomes 0.
+        image: (height, width, 3) uint8 RGB; what lies outside the frame comes back black, as letterbox pads.
+        planes: (height, width, n) uint8 {0, 1}, the last one what lies inside the frame; what the warp brings in
+            from outside becomes 0.
+        boxes: (n, 5) float32: left, top, right, bottom in px, and a share. Where one is not 0 the frame stays
+            upright, so that boxes stay boxes.
         seed: from ``key``.
 
     Returns:
-        The three, same shapes and types.
+        The three, same shapes and types; corners of boxes may lie outside the frame.
     """
     seeds = tf.unstack(tf.random.split(seed, 4))
-    image, mask, valid = warp(image, mask, valid, seeds[0])
+    upright = tf.reduce_any(boxes[:, 4] > 0)
+    image, planes, boxes = warp(
+        image, planes, boxes, projection(seeds[0], image.shape[0], image.shape[1], upright=upright)
+    )
     image = relight(image, seeds[1])
     image = add_noise(defocus(image, seeds[2]), seeds[3])
-    return image * valid, mask, valid
+    return image * planes[..., -1:], planes, boxes
 
 
-def warp(image: Any, mask: Any, valid: Any, seed: Any) -> tuple[Any, Any, Any]:
-    """Mirror, roll, zoom, shift and tilt with one bilinear resampling."""
+def warp(image: Any, planes: Any, boxes: Any, numbers: Any) -> tuple[Any, Any, Any]:
+    """Move image, planes and boxes by the eight ``numbers`` of ``projection``."""
     height, width = image.shape[0], image.shape[1]
-    stacked = tf.concat([image, mask * 255, valid * 255], -1)
+    stacked = tf.concat([image, planes * 255], -1)
     warped = tf.raw_ops.ImageProjectiveTransformV3(
         images=stacked[None],
-        transforms=_projection(seed, height, width)[None],
+        transforms=numbers[None],
         output_shape=(height, width),
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
         fill_value=0.0,
     )[0]
-    kept = tf.cast(warped[..., 3:] >= LEVEL, tf.uint8)
-    return warped[..., :3], kept[..., :1], kept[..., 1:]
+    return warped[..., :3], tf.cast(warped[..., 3:] >= LEVEL, tf.uint8), _moved(boxes, numbers)
 
 
-def _projection(seed: Any, height: int, width: int) -> Any:
-    """Give the eight numbers that map output pixels to input pixels, about the centre."""
+def _moved(boxes: Any, numbers: Any) -> Any:
+    """Give where boxes come to lie; of use only while the frame stays upright."""
+    factor, shift = tf.stack([numbers[0], numbers[4]]), tf.stack([numbers[2], numbers[5]])
+    first, second = ((corner - 0.5 - shift) / factor + 0.5 for corner in (boxes[:, :2], boxes[:, 2:4]))
+    return tf.concat([tf.minimum(first, second), tf.maximum(first, second), boxes[:, 4:]], 1)
+
+
+def projection(seed: Any, height: int, width: int, *, upright: Any) -> Any:
+    """Give the eight numbers that map output pixels to input pixels: mirrored, rolled, zoomed, shifted, tilted.
+
+    ``upright``: neither rolled nor tilted.
+    """
     u = tf.random.stateless_uniform((7,), seed, -1.0, 1.0)
+    u *= tf.where(upright, [1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0], tf.ones(7))
     mirror = tf.where(u[0] < 0, -1.0, 1.0)
     roll = u[1] * (ROLL_DEGREES * 3.14159265 / 180)
     low, high = (tf.math.log(value) for value in ZOOM)

@@ -31,10 +31,14 @@ def refill(folded: keras.Model, trained: keras.Model) -> None:
 
 
 def _folded_weights(convolution: Any, norm: Any, target: Any) -> list[np.ndarray]:
-    """Give kernel·γ/√(σ²+ε) and β − μ·γ/√(σ²+ε); anything without batch normalisation as it is."""
+    """Give kernel·γ/√(σ²+ε) and β − μ·γ/√(σ²+ε); anything without batch normalisation as it is.
+
+    A channel of a depthwise kernel (height, width, channels, 1) is its last axis but one.
+    """
     weights = convolution.get_weights()
     if norm is None or len(weights) == len(target.weights):
         return list(weights)
     gamma, beta, mean, variance = (value.astype(np.float64) for value in norm.get_weights())
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    return [(weights[0] * scale).astype(np.float32), (beta - mean * scale).astype(np.float32)]
+    along = scale[:, None] if isinstance(convolution, keras.layers.DepthwiseConv2D) else scale
+    return [(weights[0] * along).astype(np.float32), (beta - mean * scale).astype(np.float32)]

@@ -10,6 +10,7 @@ from keras import ops
 
 from pipe_seg.config import ModelSection
 from pipe_seg.errors import ConfigError, Problem
+from pipe_seg.nn import encoders
 from pipe_seg.nn.normalization import FusedBatchNormalization
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -31,18 +32,10 @@ def build(section: ModelSection, *, precision: str = "float32", folded: bool = F
     """
     style = _Style(section, POLICIES[precision], folded)
     image = keras.Input((None, None, 3), name="image", dtype="float32")
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling", dtype="float32")(image)
-    padded = PadToMultiple(2**section.depth, name="pad", dtype="float32")(x)
-    x = style.cast(padded)
-    skips = []
-    for level in range(section.depth):
-        x = style.encode(x, section.width << level, f"encoder_{level}")
-        skips.append(x)
-        x = keras.layers.MaxPooling2D(2, name=f"pool_{level}", dtype=style.dtype)(x)
-    x = style.encode(x, section.width << section.depth, "bottleneck")
+    *skips, x = style.features(image)
     if section.dropout:
         x = keras.layers.SpatialDropout2D(section.dropout, name="dropout", dtype=style.dtype)(x)
-    for level in reversed(range(section.depth)):
+    for level in reversed(range(len(skips))):
         x = style.up(x, skips[level], section.width << level, f"decoder_{level}")
     logits = keras.layers.Conv2D(1, 1, name="head", dtype="float32")(x)
     logits = CropLike(name="logits", dtype="float32")([logits, image])
@@ -73,8 +66,25 @@ class _Style:
     dtype: str
     folded: bool
 
-    def cast(self, x: Any) -> Any:
-        return keras.layers.Activation("linear", name="cast", dtype=self.dtype)(x)
+    def features(self, image: Any) -> list[Any]:
+        """Give the encoder's tensors, from full size (None where it has none) to the smallest."""
+        if self.section.encoder in ("plain", "residual"):
+            return self.own_features(image)
+        padded = PadToMultiple(2**encoders.HALVINGS, name="pad", dtype="float32")(image)
+        if self.section.encoder == encoders.LITE0:
+            return [None, *encoders.lite0(padded, self.pretrained, self.dtype)]
+        return [None, *encoders.application(self.section.encoder, padded, self.dtype)]
+
+    def own_features(self, image: Any) -> list[Any]:
+        section = self.section
+        x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling", dtype="float32")(image)
+        x = PadToMultiple(2**section.depth, name="pad", dtype="float32")(x)
+        x = keras.layers.Activation("linear", name="cast", dtype=self.dtype)(x)
+        found = []
+        for level in range(section.depth):
+            found.append(self.encode(x, section.width << level, f"encoder_{level}"))
+            x = keras.layers.MaxPooling2D(2, name=f"pool_{level}", dtype=self.dtype)(found[-1])
+        return [*found, self.encode(x, section.width << section.depth, "bottleneck")]
 
     def encode(self, x: Any, filters: int, name: str) -> Any:
         if self.section.encoder == "plain":
@@ -87,7 +97,8 @@ class _Style:
 
     def up(self, x: Any, skip: Any, filters: int, name: str) -> Any:
         x = keras.layers.Conv2DTranspose(filters, 2, strides=2, name=f"{name}_up", dtype=self.dtype)(x)
-        x = keras.layers.Concatenate(name=f"{name}_concat", dtype=self.dtype)([skip, x])
+        if skip is not None:
+            x = keras.layers.Concatenate(name=f"{name}_concat", dtype=self.dtype)([skip, x])
         return self.pair(x, filters, name)
 
     def pair(self, x: Any, filters: int, name: str) -> Any:
@@ -111,6 +122,16 @@ class _Style:
             return x
         x = self.norm(filters, f"{name}_norm")(x)
         return keras.layers.ReLU(name=f"{name}_relu", dtype=self.dtype)(x) if activation else x
+
+    def pretrained(self, x: Any, name: str, layer: Any, arguments: dict[str, Any], activation: str | None) -> Any:
+        """Give ``x`` through a layer of an encoder whose weights come from elsewhere: always batch statistics."""
+        slow = layer is keras.layers.DepthwiseConv2D and not self.folded
+        dtype = "float32" if slow else self.dtype
+        x = layer(**arguments, padding="same", use_bias=self.folded, name=name, dtype=dtype)(x)
+        if not self.folded:
+            frozen = self.section.frozen_statistics
+            x = FusedBatchNormalization(frozen=frozen, name=f"{name}_norm", dtype=self.dtype)(x)
+        return keras.layers.Activation(activation, name=f"{name}_relu", dtype=self.dtype)(x) if activation else x
 
     def norm(self, filters: int, name: str) -> keras.layers.Layer:
         if self.section.norm == "batch":

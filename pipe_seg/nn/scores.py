@@ -110,6 +110,33 @@ def best_threshold(frames: Sequence[FrameScore]) -> float:
     return float(best[len(best) // 2] + 1) / LEVELS
 
 
+def threshold_of_recall(frames: Sequence[FrameScore], recall: float) -> float:
+    """Give the highest threshold, 0.001 … 0.999, whose claims hold a share ``recall`` of the defect's pixels, pooled.
+
+    0.001 where none does.
+    """
+    _, found = precision_recall(frames)
+    enough = np.flatnonzero(found[1:LEVELS] >= recall)
+    return float(enough[-1] + 1 if len(enough) else 1) / LEVELS
+
+
+def operating_point(frames: Sequence[FrameScore], threshold: float, empty: Empty = "skip") -> dict[str, float | None]:
+    """Give what a threshold finds and what it costs, pooled but for ``iou``; None where there is nothing to count.
+
+    ``recall``, ``precision``; ``false_area``: share of the background that is claimed; ``iou``: image mean.
+    """
+    counts = [frame.counts(threshold) for frame in frames]
+    pooled = sum(counts[1:], counts[0])
+    values = {
+        "threshold": threshold,
+        "recall": pooled.recall,
+        "precision": pooled.precision,
+        "false_area": _ratio(pooled.fp, pooled.fp + pooled.tn),
+        "iou": image_mean([count.iou for count in counts], empty),
+    }
+    return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
+
+
 def bootstrap_interval(
     values: np.ndarray, groups: Sequence[str], draws: int, seed: int, statistic: Callable[[np.ndarray], float]
 ) -> tuple[float, float]:
@@ -195,11 +222,21 @@ def average_precision(frames: Sequence[FrameScore]) -> float:
 
 def calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
     """Give the expected calibration error over equal bins: mean |confidence − frequency| by pixels."""
+    confidence, frequency, share = reliability(probability, truth, bins)
+    return float(sum(abs(p - y) * n for p, y, n in zip(confidence, frequency, share, strict=True)))
+
+
+def reliability(
+    probability: np.ndarray, truth: np.ndarray, bins: int = 15
+) -> tuple[list[float], list[float], list[float]]:
+    """Give, for each equal bin that has pixels, the mean probability, how often it was true, its share of pixels."""
     index = np.minimum((probability * bins).astype(int), bins - 1)
     number = np.bincount(index, minlength=bins)
     confidence = np.bincount(index, probability, minlength=bins)
     frequency = np.bincount(index, truth.astype(np.float64), minlength=bins)
-    return float(np.abs(confidence - frequency).sum() / max(int(number.sum()), 1))
+    filled = np.flatnonzero(number)
+    parts = (confidence[filled] / number[filled], frequency[filled] / number[filled], number[filled] / number.sum())
+    return tuple(part.tolist() for part in parts)
 
 
 def _ratio(above: int, below: int) -> float:

@@ -1,11 +1,12 @@
 """The exported graph: frames of any size in, masks out; all pre- and post-processing inside."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from pipe_seg.data import preprocessing
+from pipe_seg.serving.inference import Answers, Inference
 
 
 class Predictor(tf.Module):
@@ -15,16 +16,15 @@ class Predictor(tf.Module):
 
     Args:
         network: frames (batch, height, width, 3) float32 0…255 → logits (batch, height, width, 1).
-        size: (height, width) px the network sees.
-        threshold: probability from which a pixel is claimed, 0…1.
+        inference: how it is asked, and from which probability a pixel is claimed.
     """
 
-    def __init__(self, network: Callable[[Any], Any], size: tuple[int, int], threshold: float = 0.5) -> None:
+    def __init__(self, network: Answers, inference: Inference) -> None:
         """Wrap ``network``."""
         super().__init__(name="predictor")
-        self._network = network
-        self._size = size
-        self._threshold = threshold
+        self._network = inference.around(network)
+        self._size = inference.fitted
+        self._threshold = inference.threshold
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, "image")])
     def predict_arrays(self, image: Any) -> dict[str, Any]:

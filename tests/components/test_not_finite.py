@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from pipe_seg.artifacts import Dataset
+from pipe_seg.artifacts import Dataset, TrainingData
 from pipe_seg.components import transform
 from pipe_seg.components.trainer import validation
 from pipe_seg.data.batches import TransformedExamples
@@ -39,7 +39,12 @@ def planted(spoil: Spoil) -> Callable[[TransformedExamples], TransformedExamples
         def batches(epoch: int, step: int, **rest: Any) -> Any:
             first = epoch * examples.steps + step
             numbered = examples.batches(epoch, step, **rest).enumerate(first)
-            return numbered.map(lambda number, batch: spoil(number, *(tf.cast(part, tf.float32) for part in batch)))
+            return numbered.map(spoilt)
+
+        def spoilt(number: Any, batch: tuple[Any, dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
+            image, target = batch
+            image, mask = spoil(number, *(tf.cast(part, tf.float32) for part in (image, target["mask"])))
+            return image, {**target, "mask": mask}
 
         return dataclasses.replace(examples, batches=batches)
 
@@ -52,7 +57,7 @@ def at(number: Any, steps: list[int]) -> Any:
 
 def names_of(dataset: Dataset, number: int) -> str:
     chosen = tiny_training.settings(*PLAIN)
-    batches = transform.run(chosen.transform, dataset=dataset, split="train", seed=chosen.seed, batch_size=4)
+    batches = transform.run(chosen, data=TrainingData("ps", {"ps": dataset}), split="train", batch_size=4)
     assert batches.steps == STEPS
     return ", ".join(batches.file_names(*divmod(number, STEPS)))
 

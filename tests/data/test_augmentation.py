@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,32 +10,34 @@ from pipe_seg.data import augmentation
 HEIGHT, WIDTH = 48, 64
 
 
+NO_BOXES = np.zeros((1, 5), np.float32)
+
+
 @tf.function
 def augmented(
-    image: tf.Tensor, mask: tf.Tensor, valid: tf.Tensor, seed: int, epoch: int, index: int
+    image: tf.Tensor, planes: tf.Tensor, boxes: tf.Tensor, seed: int, epoch: int, index: int
 ) -> tuple[tf.Tensor, ...]:
     key = tf.random.fold_in(tf.random.fold_in(tf.stack([seed, 7]), epoch), index)
-    return augmentation.augment(image, mask, valid, key)
+    return augmentation.augment(image, planes, boxes, key)
 
 
 def example(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     mask = (rng.random((HEIGHT, WIDTH, 1)) < 0.5).astype(np.uint8)
-    valid = np.ones((HEIGHT, WIDTH, 1), np.uint8)
-    valid[:, -8:] = 0
-    return image * valid, mask * valid, valid
+    inside = np.ones((HEIGHT, WIDTH, 1), np.uint8)
+    inside[:, -8:] = 0
+    return image * inside, np.concatenate([mask * inside, inside], -1), NO_BOXES
 
 
 @settings(max_examples=150)
 @given(seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 10_000), index=st.integers(0, 2**31 - 1))
 def test_masks_stay_zeros_and_ones_and_the_rest_keeps_its_type(seed: int, epoch: int, index: int) -> None:
-    image, mask, valid = (x.numpy() for x in augmented(*example(), np.int32(seed), np.int32(epoch), np.int32(index)))
-    assert image.dtype == mask.dtype == valid.dtype == np.uint8
+    image, planes, _ = (x.numpy() for x in augmented(*example(), np.int32(seed), np.int32(epoch), np.int32(index)))
+    assert image.dtype == planes.dtype == np.uint8
     assert image.shape == (HEIGHT, WIDTH, 3)
-    assert set(np.unique(mask)) <= {0, 1}
-    assert set(np.unique(valid)) <= {0, 1}
-    assert not image[valid[..., 0] == 0].any()
+    assert set(np.unique(planes)) <= {0, 1}
+    assert not image[planes[..., 1] == 0].any()
 
 
 def test_the_same_key_gives_the_same_pixels_and_another_does_not() -> None:
@@ -52,7 +55,45 @@ def test_image_and_mask_move_as_one(index: int) -> None:
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     mask = (((rows - 20) ** 2 + (columns - 30) ** 2) < 144).astype(np.uint8)[..., None]
     image = np.repeat(mask * np.uint8(255), 3, -1)
-    valid = np.ones_like(mask)
-    key = augmentation.key(3, 1, tf.constant(index, tf.int64))
-    moved, moved_mask, _ = augmentation.warp(*map(tf.constant, (image, mask, valid)), key)
-    np.testing.assert_array_equal((moved.numpy()[..., 0] >= 128).astype(np.uint8), moved_mask.numpy()[..., 0])
+    planes = np.concatenate([mask, np.ones_like(mask)], -1)
+    projection = augmentation.projection(key(index), HEIGHT, WIDTH, upright=False)
+    moved, moved_planes, _ = augmentation.warp(*map(tf.constant, (image, planes, NO_BOXES)), projection)
+    np.testing.assert_array_equal((moved.numpy()[..., 0] >= 128).astype(np.uint8), moved_planes.numpy()[..., 0])
+
+
+@pytest.mark.parametrize("index", range(20))
+def test_a_box_moves_with_its_pixels(index: int) -> None:
+    """On an upright frame, the box of the moved mask is the moved box, to the pixel that resampling may cost."""
+    planes = np.zeros((HEIGHT, WIDTH, 2), np.uint8)
+    planes[14:30, 20:44, 0], planes[..., 1] = 1, 1
+    boxes = np.array([[20, 14, 44, 30, 0.5]], np.float32)
+    projection = augmentation.projection(key(index), HEIGHT, WIDTH, upright=True)
+    _, moved, corners = augmentation.warp(
+        tf.zeros((HEIGHT, WIDTH, 3), tf.uint8), tf.constant(planes), tf.constant(boxes), projection
+    )
+    rows, columns = np.nonzero(moved.numpy()[..., 0])
+    seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    left, top, right, bottom, share = corners.numpy()[0]
+    expected = [max(left, 0), max(top, 0), min(right, WIDTH), min(bottom, HEIGHT)]
+    np.testing.assert_allclose(seen, expected, atol=1.0)
+    assert share == 0.5
+
+
+@pytest.mark.parametrize(("share", "upright"), [(0.5, True), (0.0, False)])
+def test_a_frame_stays_upright_where_a_loose_box_bounds_it(share: float, upright: bool) -> None:
+    boxes = np.array([[20, 14, 44, 30, share]], np.float32)
+    planes = np.ones((HEIGHT, WIDTH, 2), np.uint8)
+    planes[24:, :, 0] = 0
+    level = []
+    for index in range(10):
+        _, moved, _ = augmentation.augment(
+            tf.zeros((HEIGHT, WIDTH, 3), tf.uint8), tf.constant(planes), tf.constant(boxes), key(index)
+        )
+        mask = moved.numpy()[..., 0]
+        inside = cv2.erode(moved.numpy()[..., 1], np.ones((1, 5), np.uint8), borderValue=0) == 1
+        level.append(all(len(set(row[seen])) <= 1 for row, seen in zip(mask, inside, strict=True)))
+    assert all(level) if upright else not all(level)
+
+
+def key(index: int) -> tf.Tensor:
+    return augmentation.key(3, 1, tf.constant(index, tf.int64))

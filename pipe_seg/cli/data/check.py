@@ -71,6 +71,8 @@ def _judge(statistics: "Statistics", anomalies: "Sequence[Anomaly]", tolerance: 
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=42, show_default=True)
 @click.option("--legacy-split", is_flag=True, help="Freeze the folders' own split and say how leaky it is.")
 @click.option("--replace", is_flag=True, help="Make another split in the place of a frozen one.")
+@click.option("--folds", type=click.IntRange(2), help="Instead, this many folders in --out for cross-validation.")
+@click.option("--out", type=options.FOLDER, help="Where --folds puts them: OUT/0, OUT/1 … are --manual-dir folders.")
 @options.as_json
 def split(
     folder: Path,
@@ -80,6 +82,8 @@ def split(
     seed: int,
     legacy_split: bool,
     replace: bool,
+    folds: int | None,
+    out: Path | None,
     as_json: bool,
 ) -> None:
     """Freeze which scene trains and which is held out, as splits.json beside each data set's images."""
@@ -87,6 +91,16 @@ def split(
 
     shares = choices.fractions(fractions)
     choices.check_folder(folder, group_by, pattern)
+    if (folds is None) != (out is None):
+        raise click.UsageError("--folds and --out belong together")
+    if folds and out:
+        with progress.bar("grouping") as report:
+            made = pipeline.folds(
+                folder, group_by=group_by, pattern=pattern, number=folds, seed=seed, out=out, report=report
+            )
+        paths = [str(path) for path in made]
+        click.echo(json.dumps({"folds": paths}) if as_json else "\n".join(paths))
+        return
     with progress.bar("grouping") as report:
         statistics, files = pipeline.split(
             folder,

@@ -32,6 +32,7 @@ def render(summary: dict[str, Any], results: Sequence[FrameResult], *, blessed: 
         worst=[_card(result) for result in worst],
         best=[_card(result) for result in best],
         curve=_curve(results),
+        reliability=_reliability(summary["reliability"]),
         plot_size=PLOT_SIZE,
     )
 
@@ -45,6 +46,14 @@ def _card(result: FrameResult) -> dict[str, Any]:
         "dice": result.counts.dice,
         "picture": base64.b64encode(result.picture).decode("ascii"),
     }
+
+
+def _reliability(bins: Sequence[dict[str, float]]) -> list[tuple[float, float, float]]:
+    """Give each bin as a dot: x, y and radius px."""
+    return [
+        (bin_["probability"] * PLOT_SIZE, (1 - bin_["frequency"]) * PLOT_SIZE, 2 + 18 * math.sqrt(bin_["share"]))
+        for bin_ in bins
+    ]
 
 
 def _curve(results: Sequence[FrameResult]) -> str:

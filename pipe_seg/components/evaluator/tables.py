@@ -13,6 +13,7 @@ from pipe_seg.nn.scores import Counts
 from pipe_seg.schema import CLASS_NAMES
 
 IOU, DICE, TP, FP, FN, CLASSES = 0, 1, 2, 3, 4, 5
+RECALLS = (0.5, 0.7, 0.8, 0.9, 0.95)
 Statistic = Callable[[np.ndarray], float]
 
 
@@ -38,6 +39,8 @@ def summarise(results: Sequence[FrameResult], section: EvaluatorSection, seed: i
         "clean_frames": _clean_frames(results),
         "anchors": _anchors(results, section),
         "origin_compat": _origin(results),
+        "operating_points": _operating_points(results, section),
+        "reliability": _reliability(results),
     }
 
 
@@ -81,6 +84,24 @@ def _second(results: Sequence[FrameResult], pooled: Counts, section: EvaluatorSe
         "iou_at_0.5": scores.image_mean([result.at_half.iou for result in results], section.empty),
     }
     return {name: finite(value) for name, value in values.items()}
+
+
+def _operating_points(results: Sequence[FrameResult], section: EvaluatorSection) -> list[dict[str, float | None]]:
+    """Give what it costs to find ever more of the defect's pixels."""
+    frames = [result.score for result in results]
+    thresholds = {recall: scores.threshold_of_recall(frames, recall) for recall in RECALLS}
+    return [
+        {"target_recall": recall, **scores.operating_point(frames, threshold, section.empty)}
+        for recall, threshold in thresholds.items()
+    ]
+
+
+def _reliability(results: Sequence[FrameResult]) -> list[dict[str, float]]:
+    """Give, bin by bin, what was claimed around the defects and how often it was true."""
+    probability, truth = (np.concatenate(parts) for parts in zip(*(r.calibration for r in results), strict=True))
+    confidence, frequency, share = scores.reliability(probability, truth)
+    names = ("probability", "frequency", "share")
+    return [dict(zip(names, values, strict=True)) for values in zip(confidence, frequency, share, strict=True)]
 
 
 def _per_class(rows: np.ndarray, section: EvaluatorSection) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg import artifacts
-from pipe_seg.artifacts import Dataset, TrainedModel
+from pipe_seg.artifacts import TrainedModel, TrainingData
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted
 from pipe_seg.components.trainer.loop import Loop
@@ -20,19 +20,18 @@ from pipe_seg.components.trainer.tensorboard import Board
 from pipe_seg.components.trainer.validation import Validation
 from pipe_seg.components.trainer.workers import Workers
 from pipe_seg.config import Config, ModelSection
-from pipe_seg.data import examples as data
 from pipe_seg.data.batches import TransformedExamples
+from pipe_seg.data.examples import load
 from pipe_seg.errors import DivergedError, MachineError, Problem
-from pipe_seg.nn import models
+from pipe_seg.nn import encoders, models
 from pipe_seg.serving import devices
 
 
 def run(
     config: Config,
     *,
-    name: str,
     examples: TransformedExamples,
-    validation: Dataset,
+    data: TrainingData,
     out: Path,
     checkpoints: Path,
     board: Path,
@@ -42,11 +41,10 @@ def run(
     """Train and keep the epoch with the best validation ``iou`` at threshold 0.5.
 
     Args:
-        config: the whole configuration; the recipe is that of ``name``.
-        name: ``pbs`` or ``ps``.
+        config: the whole configuration; the recipe is that of ``data.name``.
         examples: the training batches, of the size that ``global_batch_size`` gives.
-        validation: its ``validation`` split is scored after every epoch, at the frames' own resolution, with
-            the network in the form in which it will be exported.
+        data: where the batches come from; the ``validation`` split of its contours is scored after every epoch,
+            at the frames' own resolution, with the network in the form in which it will be exported.
         out: the folder to make; if it is there, all is done.
         checkpoints: where checkpoints are kept; training goes on from the newest that is whole. It is
             removed when ``out`` stands.
@@ -69,10 +67,11 @@ def run(
         return TrainedModel(out)
     prepare(config.seed, deterministic=config.trainer.deterministic)
     workers = Workers(strategy)
-    facts = _facts(config, examples, validation, strategy)
+    name = data.name
+    facts = _facts(config, examples, data, strategy)
     with _memory_told(name, examples.batch_size):
         loop = _loop(config, name, examples, facts["precision"], strategy, init)
-        frames = list(data.load(validation.path, "validation").as_numpy_iterator())
+        frames = list(load(data.contours.path, "validation").as_numpy_iterator())
         about = {"config": config.model_dump(mode="json"), **facts}
         session = Session(
             config,
@@ -88,7 +87,7 @@ def run(
     if not session.best:
         raise ended_early or DivergedError("not one epoch gave finite answers; lower the learning rate")
     if workers.chief and not isinstance(ended_early, Interrupted):
-        inputs = {"validation": str(validation.path), "init": str(init.path) if init else ""}
+        inputs = {"validation": str(data.contours.path), "init": str(init.path) if init else ""}
         _publish(config, session, loop, out, inputs, facts | {"diverged": ended_early is not None})
         shutil.rmtree(checkpoints, ignore_errors=True)
     if ended_early:
@@ -96,13 +95,13 @@ def run(
     return TrainedModel(out) if workers.chief else None
 
 
-def _facts(config: Config, examples: TransformedExamples, validation: Dataset, strategy: Any) -> dict[str, Any]:
+def _facts(config: Config, examples: TransformedExamples, data: TrainingData, strategy: Any) -> dict[str, Any]:
     """Give what, beside the configuration, has to stay the same for a training to go on."""
     return {
         "precision": devices.precision(config.trainer.precision),
         "replicas": strategy.num_replicas_in_sync,
         "batch_size": examples.batch_size,
-        "data_digest": validation.digest,
+        "data_digest": data.digest,
     }
 
 
@@ -117,8 +116,8 @@ def _loop(
     recipe, size = config.recipe(name), examples.batch_size
     steps = recipe.epochs * examples.steps
     loop = Loop(config, recipe, steps=steps, batch_size=size, precision=precision, strategy=strategy)
-    if init:
-        loop.load(_weights(init, config.model))
+    if init or encoders.begins_elsewhere(config.model):
+        loop.load(_weights(config.model, init))
     return loop
 
 
@@ -163,10 +162,14 @@ def prepare(seed: int, *, deterministic: bool) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _weights(trained: TrainedModel, section: ModelSection) -> list[np.ndarray]:
+def _weights(section: ModelSection, init: TrainedModel | None) -> list[np.ndarray]:
+    """Give what training begins with: another run's weights, or an encoder that has seen photographs."""
     network = models.build(section)
-    models.load_weights(network, trained.weights)
+    if init is None:
+        encoders.load(network, section)
+        return list(network.get_weights())
+    models.load_weights(network, init.weights)
     weights: list[np.ndarray] = network.get_weights()
     if not all(np.isfinite(weight).all() for weight in weights):
-        raise DivergedError(Problem(trained.weights, "weights that are not finite", expected="--init with another run"))
+        raise DivergedError(Problem(init.weights, "weights that are not finite", expected="--init with another run"))
     return weights

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,7 @@ import yaml
 from pipe_seg.components.trainer import global_batch_size
 from pipe_seg.components.trainer.loop import Loop
 from pipe_seg.config import Config
+from pipe_seg.data.supervision import BOXES
 from pipe_seg.errors import ConfigError, MachineError, Problem
 from pipe_seg.serving import devices
 
@@ -80,10 +82,15 @@ def main(name: str, number: str, limit: str) -> None:
     loop = Loop(config, config.recipe(name), steps=9, batch_size=size, precision=precision, strategy=strategy)
     share = size // strategy.num_replicas_in_sync // int(number)
     shape = (share, config.transform.image_height_px, config.transform.image_width_px)
-    batch = (np.zeros((*shape, 3), np.uint8), np.ones((*shape, 2), np.uint8))
-    blank = tf.data.Dataset.from_tensors(batch).repeat()
+    blank: dict[str, Any] = {"mask": ((*shape, 2), np.uint8), "boxes": ((share, BOXES, 5), np.float32)}
+    blank["weight"] = ((share,), np.float32)
+    target = {name: np.ones(size, dtype) for name, (size, dtype) in blank.items()}
+    batch = (np.zeros((*shape, 3), np.uint8), target)
+    batches = tf.data.Dataset.from_tensors(batch).repeat()
     try:
-        loop.steps(iter(strategy.distribute_datasets_from_function(lambda _: blank)), tf.constant(TRIED_STEPS)).numpy()
+        loop.steps(
+            iter(strategy.distribute_datasets_from_function(lambda _: batches)), tf.constant(TRIED_STEPS)
+        ).numpy()
     except (tf.errors.ResourceExhaustedError, MemoryError):
         os._exit(MachineError.exit_code)
     print(f"{_peak() / GIB:.2f}", flush=True)

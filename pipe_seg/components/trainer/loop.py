@@ -11,6 +11,7 @@ from pipe_seg.config import Config, Recipe
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.nn import losses, metrics, models, optimizers
 from pipe_seg.nn.schedules import Rate
+from pipe_seg.nn.supervision import RoutedLoss
 
 SUMS = 5
 
@@ -82,7 +83,7 @@ class Loop:
             self._gathered = self._gradient_sums() if self.accumulate > 1 else []
         # The gradient is reduced here, before it is clipped; Keras would add the replicas up once more.
         self.optimizer._all_reduce_sum_gradients = list
-        self._loss = losses.build(recipe.criterion)
+        self._loss = RoutedLoss(config.supervision, losses.build(recipe.criterion))
 
     @property
     def variables(self) -> dict[str, list[Any]]:
@@ -151,17 +152,18 @@ class Loop:
     def _sum(self, values: Any) -> Any:
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
 
-    def _forward(self, image: Any, target: Any) -> tuple[list[Any], Any]:
+    def _forward(self, image: Any, target: dict[str, Any]) -> tuple[list[Any], Any]:
         with tf.GradientTape() as tape:
             logits = self.network(tf.cast(image, tf.float32), training=True)
-            per_image = self._loss.call(target, logits)
+            per_image = self._loss(target, logits)
             loss = tf.reduce_sum(per_image) / self.batch_size
         gradients = tape.gradient(loss, self.network.trainable_variables)
-        tp, fp, fn = metrics.image_counts(target, logits)
+        tp, fp, fn = metrics.image_counts(target["mask"], logits)
         union = tp + fp + fn
-        iou = tf.math.divide_no_nan(tp, union)
-        counted = tf.cast(union > 0, tf.float32)
-        sums = [tf.reduce_sum(tf.cast(x, tf.float64)) for x in (per_image, iou, counted, tp, union)]
+        counted = tf.cast((union > 0) & tf.reduce_all(target["boxes"][..., 4] == 0, 1), tf.float32)
+        iou = counted * tf.math.divide_no_nan(tp, union)
+        told = (per_image, iou, counted, counted * tp, counted * union)
+        sums = [tf.reduce_sum(tf.cast(x, tf.float64)) for x in told]
         return gradients, tf.stack(sums)
 
     def _clipped(self, gradients: list[Any]) -> tuple[list[Any], Any]:
@@ -197,7 +199,7 @@ class Loop:
             for variable in self.network.trainable_variables
         ]
 
-    def _gather(self, image: Any, target: Any) -> Any:
+    def _gather(self, image: Any, target: dict[str, Any]) -> Any:
         gradients, sums = self._forward(image, target)
         for gathered, gradient in zip(self._gathered, gradients, strict=True):
             gathered.assign_add(gradient)

@@ -14,6 +14,7 @@ from pipe_seg.config import Config
 from pipe_seg.nn import folding
 from pipe_seg.nn.scores import LEVELS, FrameScore, image_mean
 from pipe_seg.serving import devices
+from pipe_seg.serving.inference import Inference
 from pipe_seg.serving.scoring import score_frame, text
 from pipe_seg.serving.signatures import Predictor
 
@@ -48,10 +49,9 @@ class Validation:
 
     def __init__(self, config: Config, average: Any, examples: list[dict[str, Any]], workers: Workers) -> None:
         """Take the network that is to be validated, ``average``, and the TFDS examples."""
-        size = (config.transform.image_height_px, config.transform.image_width_px)
         self._average = average
         self._folded = folding.fold(config.model, average, precision=devices.precision(config.export.precision))
-        self._predictor = Predictor(self._folded, size)
+        self._predictor = Predictor(self._folded, Inference.of(config))
         self._examples = examples
         self._workers = workers
 

@@ -1,0 +1,203 @@
+"""Train what a plan says, each training in a process of its own; what is done is not done again."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipe_seg import artifacts, config, pipeline
+from pipe_seg.artifacts import Dataset, TrainingData
+from pipe_seg.config import Config
+from pipe_seg.errors import MachineError, Problem
+from pipe_seg.ladder.plan import Plan, Step, Training, trainings
+from pipe_seg.nn.scores import FrameScore
+from pipe_seg.run_folder import Run
+
+PROGRAM = (sys.executable, "-c", "from pipe_seg.cli import main; main()")
+TOLD_LINES = 12
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one training answers on the frames it was not shown, and the threshold chosen without them if any was."""
+
+    training: Training
+    frames: list[FrameScore]
+    threshold: float
+
+
+class Climb:
+    """One ladder in one folder: ``runs/``, ``data/`` and a file a finished step in ``steps/``."""
+
+    def __init__(self, plan: Plan, out: Path, manual_dir: Path | None, say: Say) -> None:
+        """Take the plan, where to work, the frames, and who is told."""
+        self._plan, self._out, self._manual_dir, self._say = plan, out, manual_dir, say
+        self._data: dict[tuple[int, str], TrainingData] = {}
+
+    def run(self) -> list[Result]:
+        """Train all; give every result, in the order of the plan."""
+        folders = self._folders()
+        wanted = list(trainings(self._plan))
+        results, spent = [], []
+        for number, training in enumerate(wanted, 1):
+            started = time.monotonic()
+            results.append(self._training(training, folders[training.fold]))
+            spent.append(time.monotonic() - started)
+            left = timedelta(seconds=round(float(np.mean(spent)) * (len(wanted) - number)))
+            where = f"fold {training.fold + 1}/{self._plan.folds}, " if self._plan.folds else ""
+            iou = np.nanmean([frame.counts(results[-1].threshold).iou for frame in results[-1].frames])
+            told = f"{training.rung.name}, {where}seed {training.seed}: IoU {iou:.3f} at {results[-1].threshold:.3f}"
+            self._say(f"{number}/{len(wanted)}  {told}  ETA {left}")
+        return results
+
+    def boxes(self) -> dict[str, float]:
+        """Give the IoU of the filled boxes of each scored frame that has boxes."""
+        found: dict[str, float] = {}
+        for fold, folder in enumerate(self._folders()):
+            found |= pipeline.filled_boxes(self._training_data(fold, "ps", folder).contours, self._plan.split)
+        return found
+
+    @property
+    def hours(self) -> float:
+        """How long all trainings of this folder took, whichever call ran them."""
+        records = (json.loads(path.read_text("utf-8")) for path in (self._out / "steps").glob("*.json"))
+        return float(sum(record["seconds"] for record in records)) / 3600
+
+    @property
+    def rendered(self) -> bool:
+        """Whether frames are rendered."""
+        return not self._plan.folds and pipeline.uses_rendered("ps", self._manual_dir)
+
+    def _folders(self) -> list[Path | None]:
+        plan, place = self._plan, self._out / "data" / "folds"
+        if not plan.folds:
+            return [self._manual_dir]
+        made = [place / str(fold) for fold in range(plan.folds)]
+        if not all(path.is_dir() for path in made):
+            self._say(f"dividing the scenes of {self._source} into {plan.folds} folds …")
+            with artifacts.writing(place, component="ladder", section=plan.model_dump(), inputs={}) as folder:
+                pipeline.folds(
+                    self._source,
+                    group_by="auto",
+                    pattern=None,
+                    number=plan.folds,
+                    seed=plan.fold_seed,
+                    out=folder,
+                    report=lambda done, total: None,
+                )
+        return list(made)
+
+    @property
+    def _source(self) -> Path:
+        return self._manual_dir or pipeline.MANUAL_DIR
+
+    def _training(self, training: Training, folder: Path | None) -> Result:
+        run: Run | None = None
+        key = ""
+        for step in training.rung.steps:
+            settings = self._settings(step, training)
+            data = self._training_data(training.fold, step.dataset, folder)
+            key = _key(settings, data, key)
+            run = self._step(step, settings, key, folder, run)
+        assert run is not None
+        return Result(training, self._frames(key, run, data), float(run.model.facts["threshold"]))
+
+    def _settings(self, step: Step, training: Training) -> Config:
+        data_dir = self._out / "data" / f"tfds-{training.fold}"
+        own = (f"seed={training.seed}", f"example_gen.data_dir={data_dir}")
+        return config.load(step.preset, (*self._plan.settings, *step.settings, *own), unlock=True)
+
+    def _training_data(self, fold: int, name: str, folder: Path | None) -> TrainingData:
+        if (fold, name) not in self._data:
+            settings = Config().model_copy(
+                update={"example_gen": Config().example_gen.model_copy(update={"data_dir": str(self._data_dir(fold))})}
+            )
+            self._data[fold, name] = pipeline.training_data(settings, name, folder, self._say)
+        return self._data[fold, name]
+
+    def _data_dir(self, fold: int) -> Path:
+        return self._out / "data" / f"tfds-{fold}"
+
+    def _step(self, step: Step, settings: Config, key: str, folder: Path | None, init: Run | None) -> Run:
+        """Give the run of a step: the one that was trained before, or a new one."""
+        record = self._out / "steps" / f"{key}.json"
+        if record.is_file():
+            return Run(Path(json.loads(record.read_text("utf-8"))["run"]))
+        record.parent.mkdir(parents=True, exist_ok=True)
+        chosen, log = record.with_suffix(".yaml"), record.with_suffix(".log")
+        chosen.write_text(settings.to_yaml(), "utf-8")
+        command = [*PROGRAM, "train", "--dataset", step.dataset, "--preset", str(chosen), "--json"]
+        command += ["--runs", str(self._out / "runs" / key), "--resume", "auto"]
+        command += ["--manual-dir", str(folder)] if folder else []
+        command += ["--init", str(init.path)] if init else []
+        started = time.monotonic()
+        with log.open("w", encoding="utf-8") as told:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=told, text=True, check=False)
+        if done.returncode:
+            tail = log.read_text("utf-8", "replace").splitlines()[-TOLD_LINES:]
+            cure = "the cause put right and the same command again, which goes on from here"
+            raise MachineError(Problem(log, f"a training ended with {done.returncode}", expected=cure), *tail)
+        run = json.loads(done.stdout.splitlines()[-1])["run"]
+        artifacts.write_json(record, {"run": str(Path(run).absolute()), "seconds": time.monotonic() - started})
+        return Run(Path(run))
+
+    def _frames(self, key: str, run: Run, data: TrainingData) -> list[FrameScore]:
+        """Give the scores of the frames that were held out; asked for once, then read."""
+        path = self._out / "steps" / f"{key}.npz"
+        if not path.is_file():
+            _write(path, pipeline.held_out(run.model, data.contours, self._plan.split))
+        return _read(path)
+
+
+def _key(settings: Config, data: TrainingData, before: str) -> str:
+    """Give a name that two steps share only if they learn the same thing.
+
+    Frames that only watch do not count where they choose nothing.
+    """
+    learnt = data.name.split("+")
+    watched = settings.trainer.keep == "best"
+    chosen = settings.model_dump(mode="json", exclude={"example_gen": {"data_dir"}})
+    told: dict[str, Any] = {"settings": chosen, "before": before}
+    for name, dataset in data.datasets.items():
+        splits = (["train"] if name in learnt else []) + (["validation"] if watched and name == "ps" else [])
+        told[name] = [_content(dataset, split) for split in splits]
+    rates = data.contours.card.get("splits", {}).get("train", {}).get("box_against_contour")
+    routed = settings.supervision.boxes == "routed" and settings.supervision.measure_fill
+    told["fill"] = rates if "pbs" in learnt and routed else None
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _content(dataset: Dataset, split: str) -> str:
+    return str(dataset.card.get("content_digest", {}).get(split, dataset.digest))
+
+
+def _write(path: Path, frames: list[FrameScore]) -> None:
+    labels = np.array([",".join(map(str, frame.labels)) for frame in frames])
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(
+        partial,
+        file_name=np.array([frame.file_name for frame in frames]),
+        group_id=np.array([frame.group_id for frame in frames]),
+        labels=labels,
+        positives=np.stack([frame.positives for frame in frames]),
+        negatives=np.stack([frame.negatives for frame in frames]),
+    )
+    partial.replace(path)
+
+
+def _read(path: Path) -> list[FrameScore]:
+    with np.load(path) as held:
+        columns = [held[name] for name in ("file_name", "group_id", "labels", "positives", "negatives")]
+    return [
+        FrameScore(str(name), str(group), tuple(int(label) for label in str(labels).split(",") if label), *counts)
+        for name, group, labels, *counts in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,119 @@
+"""A loss that pays for what a label says and for nothing else.
+
+Told pixels go to the criterion. A box whose inside is untold says two things more, each a term of its own (all
+logits in float32): every row and column that crosses it meets a defect (tightness: Kervadec et al., MIDL 2020; as
+projections: Tian et al., arXiv 2012.02310), and about a known share of it is defect: the likeliest pixels, up to that
+share, are taken for defect, the least likely for background (filling rate: Song et al., CVPR 2019).
+"""
+
+from typing import Any
+
+from keras import ops
+
+from pipe_seg.config import SupervisionSection
+from pipe_seg.nn.losses import ImageLoss
+
+SHARPNESS = 2.0
+FAR = -1e4
+RANGE = 16.0
+BISECTIONS = 12
+
+
+class RoutedLoss:
+    """``criterion`` on told pixels, plus what loose boxes say."""
+
+    def __init__(self, section: SupervisionSection, criterion: ImageLoss) -> None:
+        """Take the weights of the terms and the loss of told pixels."""
+        self._section = section
+        self._criterion = criterion
+
+    def __call__(self, target: dict[str, Any], logits: Any) -> Any:
+        """Give (batch,) float32.
+
+        Args:
+            target: ``mask`` (batch, height, width, 2): defect and told, {0, 1}; ``boxes`` (batch, n, 5): left, top,
+                right, bottom in px and the usual share of defect, 0 for no box; ``weight`` (batch,): what a frame
+                counts.
+            logits: (batch, height, width, 1).
+        """
+        told = self._criterion.call(target["mask"], logits)
+        if self._section.boxes == "routed":
+            told = told + self._boxes(target["boxes"], ops.cast(logits, "float32")[..., 0])
+        return told * ops.cast(target["weight"], "float32")
+
+    def _boxes(self, boxes: Any, logits: Any) -> Any:
+        """Give (batch,): the mean over an image's boxes of their terms."""
+        section = self._section
+        boxes = ops.cast(boxes, "float32") * ops.array([0.5, 0.5, 0.5, 0.5, 1.0])
+        z = _halved(logits)
+        rows, columns = (_inside(boxes, axis, z.shape) for axis in (1, 0))
+        share = boxes[..., 4]
+        within = rows[..., None] * columns[:, :, None, :]
+        uncut = _uncut(boxes, z.shape)
+        crossing = _tightness(z, within, rows * uncut[..., 0, None], columns * uncut[..., 1, None])
+        whole = ops.maximum((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]), 1.0)
+        area = ops.sum(within, (2, 3))
+        seen = ops.cast(area > section.seen_share * whole, "float32")
+        fill = seen * _filled(z, within, area, share, section.fill_tolerance)
+        present = ops.cast(share > 0, "float32") * ops.cast(area > 0, "float32")
+        terms = section.tightness_weight * crossing + section.fill_weight * fill
+        return ops.sum(present * terms, 1) / ops.maximum(ops.sum(present, 1), 1.0)
+
+
+def _halved(x: Any) -> Any:
+    """Give (batch, height, width) at half its size: the terms need no more, at a quarter of the cost."""
+    return ops.average_pool(x[..., None], 2, 2, padding="same", data_format="channels_last")[..., 0]
+
+
+def _inside(boxes: Any, axis: int, shape: tuple[int, ...]) -> Any:
+    """Give (batch, boxes, side) float32: 1 on the rows (axis 1) or columns (axis 0) that a box covers."""
+    centre = ops.arange(shape[1 if axis == 1 else 2], dtype="float32") + 0.5
+    return ops.cast((centre >= boxes[..., axis, None]) & (centre < boxes[..., axis + 2, None]), "float32")
+
+
+def _uncut(boxes: Any, shape: tuple[int, ...]) -> Any:
+    """Give (batch, boxes, 2) float32: 1 where the frame does not cut a box's rows, or its columns, short."""
+    side = ops.array([shape[2], shape[1]], "float32")
+    return ops.cast((boxes[..., :2] > -1.0) & (boxes[..., 2:4] < side + 1.0), "float32")
+
+
+def _tightness(z: Any, within: Any, rows: Any, columns: Any) -> Any:
+    """Give (batch, boxes): −ln p of the strongest answer, mean over the rows and the columns of a box."""
+    inside = ops.where(within > 0, z[:, None], FAR)
+    total = 0.0
+    for lines, axis in ((rows, 3), (columns, 2)):
+        missed = ops.softplus(-_soft_maximum(inside, axis)) * lines
+        total = total + 0.5 * ops.sum(missed, 2) / ops.maximum(ops.sum(lines, 2), 1.0)
+    return total
+
+
+def _filled(z: Any, within: Any, area: Any, share: Any, tolerance: float) -> Any:
+    """Give (batch, boxes): mean over a box of −ln p where likeliest, −ln(1 − p) where least likely.
+
+    The likeliest are a share ``share · (1 − tolerance)`` of the box, the least likely all but
+    ``share · (1 + tolerance)``; what lies between is left alone.
+    """
+    upper = _quantile(z, within, area, share * (1 - tolerance))[..., None, None]
+    lower = _quantile(z, within, area, ops.minimum(share * (1 + tolerance), 0.98))[..., None, None]
+    z = z[:, None]
+    likely, unlikely = (ops.cast(pixels, "float32") for pixels in (z >= upper, z < lower))
+    cost = likely * ops.softplus(-z) + unlikely * ops.softplus(z)
+    return ops.sum(within * cost, (2, 3)) / ops.maximum(area, 1.0)
+
+
+def _quantile(z: Any, within: Any, area: Any, share: Any) -> Any:
+    """Give (batch, boxes): the logit that about ``share`` of a box's pixels reach; by bisection, without gradient."""
+    z = ops.stop_gradient(z)[:, None]
+    low, high = ops.full_like(share, -RANGE), ops.full_like(share, RANGE)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        reached = ops.sum(within * ops.cast(z >= middle[..., None, None], "float32"), (2, 3))
+        too_many = reached > share * area
+        low, high = ops.where(too_many, middle, low), ops.where(too_many, high, middle)
+    return high
+
+
+def _soft_maximum(values: Any, axis: int) -> Any:
+    """Give the mean of ``values`` weighed by exp(sharpness · value): more than one pixel a line learns."""
+    weights = ops.softmax(SHARPNESS * values, axis)
+    return ops.sum(weights * ops.maximum(values, FAR / 100), axis)

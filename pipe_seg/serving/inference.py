@@ -1,0 +1,136 @@
+"""What is done around the network to make its answer better: mirrored views, overlapping tiles, no specks.
+
+Each takes a function from frames (batch, height, width, 3) float32, 0…255, to logits (batch, height, width, 1) and
+gives another; they work in the exported graph.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from pipe_seg.config import Config
+
+Answers = Callable[[Any], Any]
+
+OVERLAP = 0.5
+FLOOR = 1e-3
+BELOW = 2.0
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How a network is asked.
+
+    Attributes:
+        size: (height, width) px the network sees.
+        flip: ask for the mirrored frame too, and take the mean.
+        tile_scale: how many times ``size`` a frame is fitted to; above 1 it is answered in overlapping tiles.
+        threshold: probability from which a pixel is claimed.
+        minimum_blob: share of the frame, as fitted, that a claimed blob has to have; smaller ones are taken back.
+    """
+
+    size: tuple[int, int]
+    flip: bool = False
+    tile_scale: float = 1.0
+    threshold: float = 0.5
+    minimum_blob: float = 0.0
+
+    @classmethod
+    def of(cls, config: Config, threshold: float = 0.5, minimum_blob: float = 0.0) -> "Inference":
+        """Give it as configured."""
+        size = (config.transform.image_height_px, config.transform.image_width_px)
+        return cls(size, config.export.flip, config.export.tile_scale, threshold, minimum_blob)
+
+    @property
+    def fitted(self) -> tuple[int, int]:
+        """The (height, width) px that frames are fitted to."""
+        height, width = (math.ceil(side * self.tile_scale) for side in self.size)
+        return height, width
+
+    def around(self, network: Answers) -> Answers:
+        """Give ``network`` as a function of frames of ``fitted`` size."""
+        answers = flipped(network) if self.flip else network
+        answers = tiled(answers, self.size, self.fitted) if self.tile_scale > 1 else answers
+        smallest = math.ceil(self.minimum_blob * self.fitted[0] * self.fitted[1])
+        return without_specks(answers, self.threshold, smallest) if smallest > 1 else answers
+
+
+def flipped(network: Answers) -> Answers:
+    """Give the mean of the logits for a frame and for its mirror image, turned back."""
+
+    def logits(frames: Any) -> Any:
+        mirrored = tf.reverse(network(tf.reverse(frames, [2])), [2])
+        return (network(frames) + mirrored) / 2
+
+    return logits
+
+
+def tiled(network: Answers, size: tuple[int, int], whole: tuple[int, int]) -> Answers:
+    """Answer frames of size ``whole`` in tiles of ``size`` that overlap by half, blended by a raised cosine."""
+    places = [(top, left) for top in _starts(size[0], whole[0]) for left in _starts(size[1], whole[1])]
+    window = _window(size[0])[:, None] * _window(size[1])[None, :]
+    padding = [
+        ((0, 0), (top, whole[0] - top - size[0]), (left, whole[1] - left - size[1]), (0, 0)) for top, left in places
+    ]
+    total = tf.add_n([tf.pad(window[None, :, :, None], pad) for pad in padding])
+
+    def logits(frames: Any) -> Any:
+        tiles = [frames[:, top : top + size[0], left : left + size[1]] for top, left in places]
+        answers = tf.split(network(tf.concat(tiles, 0)), len(tiles))
+        weighed = [tf.pad(answer * window[..., None], pad) for answer, pad in zip(answers, padding, strict=True)]
+        return tf.add_n(weighed) / total
+
+    return logits
+
+
+def _starts(tile: int, whole: int) -> list[int]:
+    """Give where tiles begin so that they cover ``whole`` and overlap by half or more."""
+    number = math.ceil((whole - tile) / (tile * (1 - OVERLAP))) + 1
+    return [round(index * (whole - tile) / max(number - 1, 1)) for index in range(number)]
+
+
+def _window(side: int) -> Any:
+    """Give (side,) float32: 1 in the middle, nearly 0 at both ends."""
+    phase = (tf.range(side, dtype=tf.float32) + 0.5) / side
+    return tf.maximum(tf.square(tf.sin(math.pi * phase)), FLOOR)
+
+
+def without_specks(network: Answers, threshold: float, smallest_px: int) -> Answers:
+    """Take claims back, logits put just under the threshold's, in blobs of fewer than ``smallest_px`` pixels."""
+    level = math.log(threshold / (1 - threshold))
+
+    def logits(frames: Any) -> Any:
+        answers = network(frames)
+        claimed = answers[..., 0] >= level
+        small = claimed & (blob_sizes(claimed) < smallest_px)
+        return tf.where(small[..., None], tf.minimum(answers, level - BELOW), answers)
+
+    return logits
+
+
+def blob_sizes(claimed: Any) -> Any:
+    """Give, for each claimed pixel of (batch, height, width) bool, how many its blob has (8 neighbours); int32.
+
+    Every pixel begins with its own number and takes the largest among its neighbours, then that which the pixel of
+    this number has taken, until nothing changes: the blob's largest number.
+    """
+    shape = tf.shape(claimed)
+    pixels = shape[1] * shape[2]
+    own = tf.reshape(tf.range(1, pixels + 1), (1, shape[1], shape[2]))
+    first = tf.where(claimed, own, 0)
+
+    def spread(labels: Any, _changed: Any) -> tuple[Any, Any]:
+        wide = tf.nn.max_pool2d(tf.cast(labels[..., None], tf.float32), 3, 1, "SAME")[..., 0]
+        near = tf.where(claimed, tf.cast(wide, tf.int32), 0)
+        flat = tf.pad(tf.reshape(near, (shape[0], pixels)), ((0, 0), (1, 0)))
+        jumped = tf.reshape(tf.gather(flat, flat[:, 1:], batch_dims=1), shape)
+        return jumped, tf.reduce_any(jumped != labels)
+
+    labels, _ = tf.while_loop(lambda _, changed: changed, spread, (first, tf.constant(True)))
+    flat = tf.reshape(labels, (shape[0], pixels))
+    counts = tf.math.bincount(flat, minlength=pixels + 1, maxlength=pixels + 1, axis=-1)
+    sizes = tf.reshape(tf.gather(counts, flat, batch_dims=1), shape)
+    return tf.where(claimed, sizes, 0)

@@ -1,0 +1,79 @@
+"""Around the network: mirrored views, tiles, specks."""
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipe_seg.serving import inference
+from pipe_seg.serving.inference import Inference
+
+
+def brightness(frames: tf.Tensor) -> tf.Tensor:
+    """A network that answers a pixel by that pixel alone."""
+    return frames[..., :1] - 3.0
+
+
+def leftward(frames: tf.Tensor) -> tf.Tensor:
+    """A network that is not symmetric: its answer is the column."""
+    columns = tf.range(tf.shape(frames)[2], dtype=tf.float32)[None, None, :, None]
+    return tf.zeros_like(frames[..., :1]) + columns
+
+
+def frames(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform(0, 6, (2, height, width, 3)).astype(np.float32)
+
+
+def test_flipped_is_the_mean_of_both_views() -> None:
+    answers = inference.flipped(leftward)(frames(4, 9)).numpy()
+    np.testing.assert_allclose(answers, np.full((2, 4, 9, 1), 4.0))
+
+
+@pytest.mark.parametrize("whole", [(16, 24), (17, 25), (24, 40), (31, 47), (40, 50)])
+def test_tiles_of_a_network_that_sees_one_pixel_give_the_whole(whole: tuple[int, int]) -> None:
+    shot = frames(*whole)
+    answers = inference.tiled(brightness, (16, 24), whole)(shot).numpy()
+    np.testing.assert_allclose(answers, brightness(shot), atol=1e-5)
+
+
+def test_tiles_blend_without_a_seam() -> None:
+    """Each tile answers with a ramp of its own; blended by the window no step is larger than a tenth of a tile's."""
+    answers = inference.tiled(leftward, (16, 24), (16, 48))(frames(16, 48)).numpy()[0, 8, :, 0]
+    assert np.abs(np.diff(answers)).max() < 2.4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31 - 1), density=st.floats(0.05, 0.95), rows=st.integers(1, 24), columns=st.integers(1, 24)
+)
+def test_blob_sizes_are_those_of_opencv(seed: int, density: float, rows: int, columns: int) -> None:
+    claimed = np.random.default_rng(seed).random((2, rows, columns)) < density
+    found = inference.blob_sizes(tf.constant(claimed)).numpy()
+    for mask, sizes in zip(claimed, found, strict=True):
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+        np.testing.assert_array_equal(sizes, np.where(mask, stats[labels, cv2.CC_STAT_AREA], 0))
+
+
+def test_a_snake_is_one_blob() -> None:
+    """The longest way that a number has to go."""
+    claimed = np.zeros((1, 41, 40), bool)
+    claimed[0, ::2] = True
+    claimed[0, 1::4, -1] = claimed[0, 3::4, 0] = True
+    assert set(inference.blob_sizes(tf.constant(claimed)).numpy()[claimed]) == {claimed.sum()}
+
+
+def test_specks_are_taken_back_and_nothing_else_moves() -> None:
+    shot = np.zeros((1, 12, 12, 3), np.float32)
+    shot[0, 1:3, 1:3] = 5.0  # 4 px
+    shot[0, 5:10, 5:10] = 4.0  # 25 px
+    plain, cleaned = brightness(shot), inference.without_specks(brightness, 0.5, 5)(shot).numpy()
+    assert (cleaned[0, 1:3, 1:3] < 0).all()
+    cleaned[0, 1:3, 1:3] = plain[0, 1:3, 1:3]
+    np.testing.assert_array_equal(cleaned, plain)
+
+
+def test_the_plain_way_is_the_network_itself() -> None:
+    assert Inference((16, 24)).around(brightness) is brightness
+    assert Inference((16, 24), tile_scale=1.5).fitted == (24, 36)
