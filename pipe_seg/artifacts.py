@@ -58,40 +58,6 @@ class Dataset(Artifact):
             return {}
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """What a training learns from, and the contours that choose its best epoch.
-
-    ``name``: ``pbs``, ``ps`` or ``pbs+ps``; ``datasets``: the built ones by their own names.
-    """
-
-    name: str
-    datasets: Mapping[str, Dataset]
-
-    @property
-    def full_name(self) -> str:
-        """``pbs+ps/default``."""
-        return f"{self.name}/{self.contours.path.parent.name}"
-
-    @property
-    def contours(self) -> Dataset:
-        """PS, or PBS where there is nothing better."""
-        return self.datasets.get("ps") or self.datasets["pbs"]
-
-    @property
-    def digest(self) -> str | None:
-        """One sha256 over all of them; None where nobody wrote one down."""
-        digests = [dataset.digest for dataset in self.datasets.values()]
-        if len(digests) == 1 or None in digests:
-            return None if None in digests else digests[0]
-        return hashlib.sha256("\n".join(map(str, digests)).encode()).hexdigest()
-
-    @property
-    def splits(self) -> dict[str, Any]:
-        """What the data card of each says of its splits."""
-        return {name: dataset.card.get("splits", {}) for name, dataset in self.datasets.items()}
-
-
 class Model(Artifact):
     """An exported model: a step's folder, a version in a store, or the bare SavedModel."""
 

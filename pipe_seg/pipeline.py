@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipe_seg import artifacts, run_folder
-from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel, TrainingData
+from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel
 from pipe_seg.config import Config
+from pipe_seg.data.training_data import TrainingData
 from pipe_seg.errors import ConfigError, ConflictError, InputDataError, MachineError, Problem
 from pipe_seg.progress import Report
 from pipe_seg.run_folder import Run

@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from pipe_seg import artifacts, config
-from pipe_seg.artifacts import Evaluation, InfraBlessing, Model, TrainedModel, TrainingData
+from pipe_seg.artifacts import Evaluation, InfraBlessing, Model, TrainedModel
 from pipe_seg.config import Config
+from pipe_seg.data.training_data import TrainingData
 from pipe_seg.errors import ConfigError, PipeSegError, Problem
 
 PERSON = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")

@@ -10,9 +10,10 @@ import h5py
 import numpy as np
 
 from pipe_seg import config
-from pipe_seg.artifacts import Dataset, TrainingData
+from pipe_seg.artifacts import Dataset
 from pipe_seg.config import Config
 from pipe_seg.data.batches import TransformedExamples
+from pipe_seg.data.training_data import TrainingData
 
 SETTINGS = (
     "transform.image_height_px=64",

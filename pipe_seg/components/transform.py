@@ -6,10 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipe_seg.artifacts import TrainingData
 from pipe_seg.config import Config
 from pipe_seg.data import augmentation, examples, supervision
 from pipe_seg.data.batches import TransformedExamples
+from pipe_seg.data.training_data import TrainingData
 from pipe_seg.schema import JOINT
 
 Batch = tuple[Any, dict[str, Any]]

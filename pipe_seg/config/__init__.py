@@ -1,33 +1,35 @@
 """The configuration: one section a component, frozen; print = save = load."""
 
-from pipe_seg.config.loading import differences, load, locked_fields, presets, value_of
-from pipe_seg.config.sections import (
+from pipe_seg.config.choices import (
     Adam,
     AdamW,
     Bce,
     BceDice,
-    Config,
     Criterion,
+    Focal,
+    FocalTversky,
+    Lovasz,
+    Optimizer,
+    Overlap,
+    Section,
+    Sgd,
+    Tversky,
+    WeightedBce,
+)
+from pipe_seg.config.loading import differences, load, locked_fields, presets, value_of
+from pipe_seg.config.sections import (
+    Config,
     EvaluatorSection,
     ExampleGenSection,
     ExportSection,
-    Focal,
-    FocalTversky,
     InfraValidatorSection,
     JointRecipe,
-    Lovasz,
     ModelSection,
-    Optimizer,
-    Overlap,
     PusherSection,
     Recipe,
-    Section,
-    Sgd,
     SupervisionSection,
     TrainerSection,
     TransformSection,
-    Tversky,
-    WeightedBce,
 )
 
 __all__ = [

@@ -9,11 +9,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipe_seg.config.sections import Config, by_name
+from pipe_seg.config.choices import by_name
+from pipe_seg.config.sections import Config
 from pipe_seg.errors import ConfigError, Problem
 
 CLONE, INSTALLED = Path(__file__).resolve().parents[2] / "configs", Path(sys.prefix) / "share/pipe-seg/configs"
 PRESETS = CLONE if CLONE.is_dir() else INSTALLED
+LADDER = "ladder"  # plans of the verb `ladder`, which lie beside the presets
 TAGGED = ("optimizer", "criterion")
 
 
@@ -81,7 +83,7 @@ def value_of(config: Config, key: str) -> Any:
 
 def presets() -> list[str]:
     """Give the names of the presets that come with the project."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return sorted(path.stem for path in PRESETS.glob("*.yaml") if not path.stem.startswith(LADDER))
 
 
 def _resolve(source: str | Path | None) -> Path | None:

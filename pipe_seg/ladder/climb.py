@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from pipe_seg import artifacts, config, pipeline
-from pipe_seg.artifacts import Dataset, TrainingData
+from pipe_seg.artifacts import Dataset
 from pipe_seg.config import Config
+from pipe_seg.data.training_data import TrainingData
 from pipe_seg.errors import MachineError, Problem
 from pipe_seg.ladder.plan import Plan, Step, Training, trainings
 from pipe_seg.nn.scores import FrameScore

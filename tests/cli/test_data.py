@@ -261,9 +261,10 @@ def test_png_frames_train_as_they_are(user: Path, cli: Command, tmp_path: Path) 
     built = json.loads(
         cli("data", "build", "ps", "--manual-dir", user, "--json", TFDS_DATA_DIR=str(tmp_path / "t")).stdout
     )
-    from pipe_seg.artifacts import Dataset, TrainingData
+    from pipe_seg.artifacts import Dataset
     from pipe_seg.components import transform
     from pipe_seg.config import Config, TransformSection
+    from pipe_seg.data.training_data import TrainingData
 
     data = TrainingData("ps", {"ps": Dataset(Path(built["path"]))})
     chosen = Config(transform=TransformSection(image_height_px=64, image_width_px=80))

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from pipe_seg.artifacts import Dataset, TrainingData
+from pipe_seg.artifacts import Dataset
 from pipe_seg.components import transform
 from pipe_seg.components.trainer import validation
 from pipe_seg.data.batches import TransformedExamples
+from pipe_seg.data.training_data import TrainingData
 from pipe_seg.errors import DivergedError
 from pipe_seg.nn.schedules import Rate
 from pipe_seg.serving.signatures import Predictor

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg import artifacts
-from pipe_seg.artifacts import TrainedModel, TrainingData
+from pipe_seg.artifacts import TrainedModel
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted
 from pipe_seg.components.trainer.loop import Loop
@@ -22,6 +22,7 @@ from pipe_seg.components.trainer.workers import Workers
 from pipe_seg.config import Config, ModelSection
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.data.examples import load
+from pipe_seg.data.training_data import TrainingData
 from pipe_seg.errors import DivergedError, MachineError, Problem
 from pipe_seg.nn import encoders, models
 from pipe_seg.serving import devices

@@ -1,0 +1,63 @@
+"""A whole ladder through the command line: folds, trainings, table; and again, where it goes on."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import TINY, Command
+
+PLAN = {
+    "seeds": [1],
+    "folds": 2,
+    "draws": 50,
+    "settings": [*TINY, "trainer.keep=last", "joint.epochs=1", "joint.batch_size=4", "supervision.measure_fill=false"],
+    "rungs": [
+        {"name": "ps", "steps": [{"dataset": "ps"}]},
+        {"name": "pbs-ps", "steps": [{"dataset": "pbs"}, {"dataset": "ps"}]},
+        {"name": "mixed", "over": "ps", "steps": [{"dataset": "pbs+ps"}]},
+    ],
+}
+
+
+def test_folds_hold_every_scene_with_contours_out_once(folder: Path, cli: Command, tmp_path: Path) -> None:
+    told = json.loads(cli("data", "split", folder, "--folds", 3, "--out", tmp_path, "--json").stdout)["folds"]
+    held: list[set[str]] = []
+    for place in map(Path, told):
+        sides = {}
+        for name in ("PipeSegmentation", "PipeBoxSegmentation"):
+            frames = json.loads((place / name / "splits.json").read_text())["frames"]
+            sides[name] = {s: {e["group"] for e in frames.values() if e["split"] == s} for s in ("train", "validation")}
+            assert not sides[name]["train"] & sides[name]["validation"]
+            assert all((place / name / path).is_file() for path in frames)
+        held.append(sides["PipeSegmentation"]["validation"])
+        assert not held[-1] & sides["PipeBoxSegmentation"]["train"]
+        cli("data", "check", place)
+    assert len(set.union(*held)) == sum(map(len, held)) == 6
+    cli("data", "split", folder, "--folds", 7, "--out", tmp_path / "more", code=2)
+    cli("data", "split", folder, "--folds", 3, code=2)
+
+
+@pytest.mark.trials
+def test_a_ladder_is_climbed_and_goes_on_where_it_was(folder: Path, cli: Command, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
+    command = ["ladder", "--config", tmp_path / "plan.yaml", "--manual-dir", folder, "--out", tmp_path / "out"]
+    first = cli(*command)
+    assert "6/6  mixed, fold 2/2, seed 1: IoU" in first.stderr
+    made = json.loads((tmp_path / "out" / "ladder.json").read_text())
+    assert [rung["name"] for rung in made["rungs"]] == ["ps", "pbs-ps", "mixed"]
+    assert (made["frames"], made["scenes"]) == (12, 6)
+    assert made["rungs"][2]["over"] == "ps"
+    assert (tmp_path / "out" / "ladder.svg").read_text().startswith("<svg")
+    # Two of ps, two of ps after pbs, two mixed; pbs is the same in both folds only where its frames are.
+    steps = sorted((tmp_path / "out" / "steps").glob("*.json"))
+    assert len(steps) in (7, 8)
+    started = time.monotonic()
+    assert cli(*command).stdout == first.stdout
+    assert len(sorted((tmp_path / "out" / "steps").glob("*.json"))) == len(steps)
+    assert time.monotonic() - started < 60
+    steps[0].unlink()
+    (tmp_path / "out" / "steps" / f"{steps[0].stem}.npz").unlink(missing_ok=True)
+    assert cli(*command).stdout.split("\n")[2:] == first.stdout.split("\n")[2:]  # the first line tells the time spent
