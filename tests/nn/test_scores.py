@@ -117,3 +117,27 @@ def test_intervals_draw_whole_scenes() -> None:
     assert one_scene_each == (0.0, 1.0)
     same_scene = scores.bootstrap_interval(values, ["a"] * 4, 500, 1, lambda rows: float(rows.mean()))
     assert same_scene == (0.5, 0.5)
+
+
+def test_the_threshold_of_a_recall_is_the_highest_that_finds_it_and_says_what_it_costs() -> None:
+    """Ten defect pixels at 0.05, 0.15 … 0.95 and ten of background at 0, 0.1 … 0.9."""
+    truth = np.array([[1] * 10 + [0] * 10], np.uint8)
+    probability = np.array([[0.05 + k / 10 for k in range(10)] + [k / 10 for k in range(10)]])
+    frames = [frame(truth, probability)]
+    threshold = scores.threshold_of_recall(frames, 0.7)
+    assert 0.25 < threshold <= 0.35  # seven are above 0.35 - ε, six above 0.45
+    point = scores.operating_point(frames, threshold)
+    assert point["recall"] == pytest.approx(0.7)
+    assert point["false_area"] == pytest.approx(0.6)  # 0.4 … 0.9, six of ten: 0.3 is just under the threshold
+    assert point["precision"] == pytest.approx(7 / 13)
+    assert point["iou"] == pytest.approx(7 / 16)
+    assert scores.threshold_of_recall(frames, 1.0) <= 0.05
+    assert scores.operating_point([frame(np.zeros((1, 4), np.uint8), np.zeros((1, 4)))], 0.5)["recall"] is None
+
+
+def test_reliability_gives_each_bin_and_adds_up_to_the_calibration_error() -> None:
+    """Golden: two bins, p = (.9, .6, .4, .2), y = (1, 0, 1, 0): |.75 − .5|/2 + |.3 − .5|/2 = 0.225."""
+    probability, truth = np.array([0.9, 0.6, 0.4, 0.2]), np.array([1, 0, 1, 0])
+    confidence, frequency, share = scores.reliability(probability, truth, 2)
+    assert (confidence, frequency, share) == (pytest.approx([0.3, 0.75]), [0.5, 0.5], [0.5, 0.5])
+    assert scores.calibration_error(probability, truth, 2) == pytest.approx(0.225)
