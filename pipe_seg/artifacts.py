@@ -38,7 +38,7 @@ class Dataset(Artifact):
 
     @property
     def name(self) -> str:
-        """``ps/default`` for ``…/ps/default/1.0.0``."""
+        """``ps/default`` for ``…/ps/default/1.1.0``."""
         return "/".join(self.path.parts[-3:-1])
 
     @property
@@ -262,6 +262,14 @@ def write_json(path: Path, value: Any) -> None:
     partial.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", "utf-8")
     sync(partial)
     os.replace(partial, path)
+
+
+def link(source: str, target: str) -> None:
+    """Make ``target`` the same file where the disk allows it, else a copy; for ``shutil.copytree``."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def sync(path: Path) -> None:

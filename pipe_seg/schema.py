@@ -22,13 +22,17 @@ SIGNATURE_BYTES = "predict_bytes"
 
 @dataclass(frozen=True)
 class Box:
-    """An axis-aligned box: normalised corners, 0…1 of the frame's width and height."""
+    """An axis-aligned box: normalised corners, 0…1 of the frame's width and height.
+
+    ``refined``: a model found the pixels inside that are defect, and they passed the gates of ``data refine``.
+    """
 
     x_min: float
     y_min: float
     x_max: float
     y_max: float
     label: int
+    refined: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +68,8 @@ class Region:
 class Annotation:
     """All that was drawn on one frame, whatever tool it was drawn in.
 
-    ``mask`` is (height, width) uint8 {0, 1} where the tool gave one picture for the whole frame.
+    ``mask`` is (height, width) uint8 {0, 1} where the tool gave one picture for the whole frame. The regions of a
+    refined annotation are those of its refined boxes, in their order.
     """
 
     boxes: tuple[Box, ...] = ()
@@ -83,16 +88,22 @@ class Annotation:
         )
 
     @property
+    def is_refined(self) -> bool:
+        """Whether a model found the pixels of some of its boxes."""
+        return any(box.refined for box in self.boxes)
+
+    @property
     def is_contour(self) -> bool:
-        """Whether anything finer than a box was drawn."""
-        return bool(self.regions) or self.mask is not None or any(not shape.coarse for shape in self.polygons)
+        """Whether a person drew anything finer than a box."""
+        finer = bool(self.regions) or self.mask is not None or any(not shape.coarse for shape in self.polygons)
+        return finer and not self.is_refined
 
     @property
     def labels(self) -> tuple[int, ...]:
         """Class ids of what the mask shows, each once, ascending: contours where there are any, else boxes."""
         finer = {shape.label for shape in self.polygons if not shape.coarse} | {part.label for part in self.regions}
         coarse = {box.label for box in self.boxes} | {shape.label for shape in self.polygons if shape.coarse}
-        return tuple(sorted(finer or coarse))
+        return tuple(sorted(finer | coarse if self.is_refined else finer or coarse))
 
 
 @dataclass(frozen=True)

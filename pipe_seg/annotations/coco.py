@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,6 +58,7 @@ class Object(_Part):
     segmentation: list[Points] | Runs | None = None
     iscrowd: int = 0
     attributes: dict[str, Any] = {}
+    mask_source: Any = None
 
 
 class Coco(_Part):
@@ -146,7 +148,8 @@ def _by_image(coco: Coco) -> dict[int | str, list[tuple[int, Object]]]:
 
 def _shapes(item: Object, size: Size, label: int, instance: str) -> list[Box | Polygon | Region]:
     if isinstance(item.segmentation, Runs):
-        return [_region(item.segmentation, size, label)]
+        refined = [replace(_box(item, size, label), refined=True)] if item.mask_source == "refined" else []
+        return [*refined, _region(item.segmentation, size, label)]
     if item.iscrowd:
         raise ShapeError("crowd drawn as polygon", expected="run lengths where iscrowd is 1")
     if item.segmentation is not None and (item.segmentation or item.bbox is None):
@@ -155,19 +158,29 @@ def _shapes(item: Object, size: Size, label: int, instance: str) -> list[Box | P
             raise ShapeError("not a contour", f"{lengths} numbers", "x1, y1, x2, y2, x3, y3, …")
         parts = (np.array(points).reshape(-1, 2) for points in item.segmentation)
         return [shapes.polygon(points, size, label, instance) for points in parts]
+    degrees = item.attributes.get("rotation", 0)
+    if not degrees:
+        return [_box(item, size, label)]
+    if not isinstance(degrees, int | float):
+        raise ShapeError("not a rotation", degrees, "degrees")
+    left, top, right, bottom = _corners(item)
+    turned = shapes.turned(
+        shapes.rectangle((left, top, right, bottom)), ((left + right) / 2, (top + bottom) / 2), float(degrees)
+    )
+    return [shapes.polygon(turned, size, label, coarse=True)]
+
+
+def _box(item: Object, size: Size, label: int) -> Box:
+    return shapes.box(_corners(item), size, label)
+
+
+def _corners(item: Object) -> tuple[float, float, float, float]:
     if item.bbox is None:
         raise ShapeError("object without a shape", expected="segmentation or bbox")
     if len(item.bbox) != 4:
         raise ShapeError("not a box", item.bbox, "x, y, width, height")
     x, y, width, height = item.bbox
-    degrees = item.attributes.get("rotation", 0)
-    if not degrees:
-        return [shapes.box((x, y, x + width, y + height), size, label)]
-    if not isinstance(degrees, int | float):
-        raise ShapeError("not a rotation", degrees, "degrees")
-    corners = shapes.rectangle((x, y, x + width, y + height))
-    turned = shapes.turned(corners, (x + width / 2, y + height / 2), float(degrees))
-    return [shapes.polygon(turned, size, label, coarse=True)]
+    return x, y, x + width, y + height
 
 
 def _region(found: Runs, size: Size, label: int) -> Region:
@@ -230,20 +243,17 @@ def written(frames: Iterable[tuple[str, Size, Annotation]], info: Mapping[str, A
 
 
 def _bodies(drawn: Annotation, size: Size) -> Iterator[dict[str, Any]]:
+    refined = iter(drawn.regions if drawn.is_refined else ())
     for box in drawn.boxes:
         x, y = box.x_min * size[1], box.y_min * size[0]
         width, height = (box.x_max - box.x_min) * size[1], (box.y_max - box.y_min) * size[0]
-        yield {"category_id": box.label + 1, "bbox": [x, y, width, height], "area": width * height}
-    for region in (*drawn.regions, *(_filled(shape, size) for shape in drawn.polygons if shape.holes)):
-        packed = runs.frPyObjects({"size": list(size), "counts": list(region.counts)}, *size)
-        body = {"size": list(size), "counts": packed["counts"].decode("ascii")}
-        area = int(sum(region.counts[1::2]))
-        yield {
-            "category_id": region.label + 1,
-            "segmentation": body,
-            "bbox": runs.toBbox(packed).tolist(),
-            "area": area,
-        }
+        body: dict[str, Any] = {"category_id": box.label + 1, "area": width * height}
+        if box.refined:
+            body = {**_packed(next(refined), size), "mask_source": "refined"}
+        yield {**body, "bbox": [x, y, width, height]}
+    regions = () if drawn.is_refined else drawn.regions
+    for region in (*regions, *(_filled(shape, size) for shape in drawn.polygons if shape.holes)):
+        yield _packed(region, size)
     for parts in _instances(drawn.polygons):
         points = np.concatenate([part.points for part in parts])
         low, high = points.min(0), points.max(0)
@@ -254,6 +264,16 @@ def _bodies(drawn: Annotation, size: Size) -> Iterator[dict[str, Any]]:
             "bbox": [*low.tolist(), *(high - low).tolist()],
             "area": int(mask.sum()),
         }
+
+
+def _packed(region: Region, size: Size) -> dict[str, Any]:
+    packed = runs.frPyObjects({"size": list(size), "counts": list(region.counts)}, *size)
+    return {
+        "category_id": region.label + 1,
+        "segmentation": {"size": list(size), "counts": packed["counts"].decode("ascii")},
+        "bbox": runs.toBbox(packed).tolist(),
+        "area": int(sum(region.counts[1::2])),
+    }
 
 
 def _filled(shape: Polygon, size: Size) -> Region:

@@ -56,7 +56,7 @@ class FrameFile:
             labels=annotation.labels,
             file_name=self.image.name,
             group_id=self.group_id,
-            mask_source=self.mask_source,
+            mask_source="refined" if annotation.is_refined else self.mask_source,
             agreement=None if self.mask_source == "box" else raster.agreement(annotation, mask),
         )
         return frame, annotation

@@ -17,18 +17,19 @@ GRID = 1024
 def rasterise(annotation: Annotation, height: int, width: int) -> np.ndarray:
     """Give the mask of all shapes together: (height, width) uint8 {0, 1}.
 
-    Pixels that the tool gave win; then contours; boxes count only where nothing finer was drawn.
+    Pixels that the tool gave win; then contours; boxes count only where nothing finer was drawn. In a refined
+    box its region alone counts, whatever other boxes reach into it.
     """
     if annotation.mask is not None:
         return annotation.mask
     mask = np.zeros((height, width), np.uint8)
+    for box in () if annotation.is_contour else sorted(annotation.boxes, key=lambda box: box.refined):
+        mask[inside(box, height, width)] = not box.refined
     for region in annotation.regions:
         mask |= pixels(region)
     for polygon in annotation.polygons:
         if not (polygon.coarse and annotation.is_contour):
             mask |= fill((polygon.points, *polygon.holes), height, width)
-    for box in () if annotation.is_contour else annotation.boxes:
-        _box(mask, box)
     return mask
 
 
@@ -95,12 +96,9 @@ def agreement(annotation: Annotation, mask: np.ndarray) -> Agreement | None:
     return Agreement(annotation.boxes[0].label, *(round(share * 1_000_000) for share in shares))
 
 
-def _box(mask: np.ndarray, box: Box) -> None:
-    """Set the pixels whose centre lies in the box, one at least."""
-    height, width = mask.shape
-    top, bottom = _pixels(box.y_min, box.y_max, height)
-    left, right = _pixels(box.x_min, box.x_max, width)
-    mask[top:bottom, left:right] = 1
+def inside(box: Box, height: int, width: int) -> tuple[slice, slice]:
+    """Give the rows and columns of the pixels whose centre lies in the box, one at least."""
+    return slice(*_pixels(box.y_min, box.y_max, height)), slice(*_pixels(box.x_min, box.x_max, width))
 
 
 def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:

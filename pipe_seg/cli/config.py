@@ -26,7 +26,7 @@ def show(preset: str | None, overrides: tuple[str, ...], unlock: bool, as_json: 
 
 
 @config.command()
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=Path("config.yaml"))
+@click.argument("path", type=options.FILE, default=Path("config.yaml"))
 @options.configured
 def init(path: Path, preset: str | None, overrides: tuple[str, ...], unlock: bool) -> None:
     """Write a configuration to edit; it is never written over."""
@@ -39,7 +39,7 @@ def init(path: Path, preset: str | None, overrides: tuple[str, ...], unlock: boo
 
 
 @config.command()
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("path", type=options.FILE)
 @options.unlock
 def validate(path: Path, unlock: bool) -> None:
     """Check a file and say what is wrong, with line and key."""

@@ -14,7 +14,7 @@ from pipe_seg.cli import options, quiet
 @click.option(
     "--config",
     "plan",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.FILE,
     default=Path("configs/ladder.yaml"),
     show_default=True,
     help="Seeds, folds and rungs.",

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 preset = click.option("--preset", metavar="NAME|FILE", help="A preset in configs/ or your own YAML file.")
 overrides = click.option("-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value, as pbs.epochs=20.")

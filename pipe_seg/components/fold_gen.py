@@ -1,6 +1,5 @@
 """Statistics → folders for cross-validation: every scene with contours is held out in one of them."""
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +51,7 @@ def _fold(
     for name, root in roots.items():
         for place in LABELS:
             if (root / place).is_dir():
-                shutil.copytree(root / place, target / FOLDERS[name] / place, copy_function=_link)
+                shutil.copytree(root / place, target / FOLDERS[name] / place, copy_function=artifacts.link)
         for record in RECORDS:
             if (root / record).is_file():
                 shutil.copy2(root / record, target / FOLDERS[name] / record)
@@ -78,10 +77,3 @@ def _entries(
         )
         for frame, group in rows
     }
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipe_seg import artifacts, images
-from pipe_seg.annotations import coco, documents, folders, formats, frame_file, masks, raster, source, yolo
+from pipe_seg.annotations import coco, documents, folders, formats, frame_file, masks, prelabels, raster, source, yolo
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.shapes import Size
@@ -32,7 +32,8 @@ class Order:
     """What to import and how.
 
     ``dataset``: ``auto`` sends frames with contours to PS and frames with boxes to PBS; ``unlabelled``: what a
-    frame that no label file names is; ``split``: where frames go whose source has no splits.
+    frame that no label file names is; ``split``: where frames go whose source has no splits; ``prelabels``: the
+    list of what a model drew, by default the one beside the labels.
     """
 
     form: str
@@ -41,6 +42,7 @@ class Order:
     split: str = "train"
     unlabelled: str = "error"
     mask_threshold: int | None = None
+    prelabels: Path | None = None
     tolerance: Tolerance = field(default_factory=Tolerance)
 
 
@@ -56,6 +58,7 @@ class Taken:
     origin: Path
     dataset: str
     split: str
+    drawn_by: str | None = None
 
 
 def run(order: Order, *, path: Path, frames_dir: Path | None, to: Path, report: Report) -> list[Dataset]:
@@ -72,7 +75,7 @@ def run(order: Order, *, path: Path, frames_dir: Path | None, to: Path, report: 
         raise InputDataError(Problem(frames_dir, "not there", expected="the folder of the frames"))
     base = to.parent if to.name in FOLDERS.values() else to
     with source.opened(path, frames_dir) as found:
-        taken = _taken(found, order, _drawings(found, order), report)
+        taken = _signed(_taken(found, order, _drawings(found, order), report), found, order)
         for item in taken:
             _tell(item)
         with artifacts.locked(base):
@@ -89,6 +92,18 @@ def _written(order: Order, path: Path, found: Source, taken: Sequence[Taken], ba
         with artifacts.writing(target, component="importer", details=_details(order, path, found)) as folder:
             _write(folder, [item for item in taken if item.dataset == name], name)
     return [Dataset(target) for target in targets.values()]
+
+
+def _signed(taken: list[Taken], found: Source, order: Order) -> list[Taken]:
+    """Say of frames that a model drew on whether a person changed what it drew."""
+    listed = order.prelabels or found.root / prelabels.NAME
+    if not (order.prelabels or listed.is_file()):
+        return taken
+    drawn = prelabels.read(listed)
+    same = {item.image for item in taken if prelabels.digest(item.annotation, item.size) == drawn.get(item.image.name)}
+    if same:
+        log.warning("%s", Problem(listed, f"{len(same)} frames of {len(taken)} are as the model drew them"))
+    return [replace(item, drawn_by="model" if item.image in same else "person") for item in taken]
 
 
 def _tell(item: Taken) -> None:
@@ -195,7 +210,9 @@ def _write(folder: Path, taken: Sequence[Taken], name: str) -> None:
             info = {"description": "imported by pipe-seg", "mask_source": mask_source}
             content = coco.written(listed, info)
             for image, item in zip(content["images"], frames, strict=True):
-                image |= {"mask_source": mask_source, "origin": item.origin.name}
+                refined = item.annotation.is_refined
+                image |= {"mask_source": "refined" if refined else mask_source, "origin": item.origin.name}
+                image |= {"drawn_by": item.drawn_by} if item.drawn_by else {}
             _put(folder / "annotations" / f"instances_{place}.json", (json.dumps(content) + "\n").encode())
 
 
@@ -206,6 +223,8 @@ def _write_frame(folder: Path, item: Taken, place: str, *, contour: bool) -> Non
         raise InputDataError(Problem(item.image, "changed while it was imported", expected="the import run again"))
     _put(folder / "images" / place / item.image.name, data)
     boxes = item.annotation.boxes
+    if item.annotation.is_refined:
+        return
     drawn = replace(item.annotation, boxes=()) if contour else item.annotation
     if contour or drawn.mask is not None or drawn.polygons or drawn.regions:
         mask = raster.rasterise(drawn, *item.size)
@@ -235,6 +254,8 @@ def export(form: str, *, layout: Layout, out: Path) -> list[str]:
         try:
             frame, drawn = layout.frame(path).load(documents.read_bytes(path, images.MAX_BYTES))
             drawn = replace(drawn, mask=None) if layout.mask_source == "box" and drawn.labels else drawn
+            if drawn.is_refined:
+                drawn = replace(drawn, boxes=tuple(box for box in drawn.boxes if not box.refined))
             size = (frame.segmentation_mask.shape[0], frame.segmentation_mask.shape[1])
             found[SPLIT_FOLDER.get(layout.split_of(path) or "", "")].append((path, size, drawn))
         except InputDataError as error:

@@ -33,7 +33,11 @@ def features() -> tfds.features.FeaturesDict:
             "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
             "segmentation_mask": tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, encoding_format="png"),
             "boxes": tfds.features.Sequence(
-                {"bbox": tfds.features.BBoxFeature(), "label": tfds.features.ClassLabel(names=CLASS_NAMES)}
+                {
+                    "bbox": tfds.features.BBoxFeature(),
+                    "label": tfds.features.ClassLabel(names=CLASS_NAMES),
+                    "refined": np.bool_,
+                }
             ),
             "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=CLASS_NAMES)),
             "file_name": tfds.features.Text(),
@@ -48,7 +52,7 @@ def to_example(frame: Frame) -> dict[str, Any]:
     return {
         "image": io.BytesIO(frame.image),
         "segmentation_mask": io.BytesIO(images.encode(frame.segmentation_mask, ".png")),
-        "boxes": [{"bbox": _bbox(box), "label": box.label} for box in frame.boxes],
+        "boxes": [{"bbox": _bbox(box), "label": box.label, "refined": box.refined} for box in frame.boxes],
         "labels": list(frame.labels),
         "file_name": frame.file_name,
         "group_id": frame.group_id,
@@ -86,8 +90,8 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     this process, or on Beam's workers where Beam options were given; the records are the same.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release.", "1.1.0": "boxes/refined."}
     BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
         tfds.core.BuilderConfig(name="default", description="Your own frames, from the manual folder."),
         tfds.core.BuilderConfig(name="synthetic", description="Rendered frames: no download, no proof of quality."),
@@ -256,11 +260,11 @@ def load(dataset_dir: Path, split: str) -> Any:
 def frames(dataset_dir: Path, split: str) -> Iterator[Frame]:
     """Give the frames of a built split, in their fixed order."""
     for example in load(dataset_dir, split).as_numpy_iterator():
-        corners = zip(example["boxes"]["bbox"].tolist(), example["boxes"]["label"].tolist(), strict=True)
+        boxes = zip(*(example["boxes"][name].tolist() for name in ("bbox", "label", "refined")), strict=True)
         yield Frame(
             image=example["image"],
             segmentation_mask=example["segmentation_mask"][..., 0],
-            boxes=tuple(Box(x_min, y_min, x_max, y_max, label) for (y_min, x_min, y_max, x_max), label in corners),
+            boxes=tuple(Box(x_min, y_min, x_max, y_max, *told) for (y_min, x_min, y_max, x_max), *told in boxes),
             labels=tuple(example["labels"].tolist()),
             file_name=example["file_name"].decode(),
             group_id=example["group_id"].decode(),

@@ -1,9 +1,9 @@
 """What each frame's label pays for: which pixels are told, and which boxes only bound a defect.
 
-A contour tells every pixel. A filled box tells that what lies outside is background; how much of what lies inside
-is defect depends on its class. Where little is (rings, cracks), the inside is left untold and the box goes along,
-with the share of it that is usually defect, for the loss to make use of. A band along every edge is untold: boxes are
-drawn by eye.
+A contour tells every pixel, a refined box those inside it. A filled box tells that what lies outside is background;
+how much of what lies inside is defect depends on its class. Where little is (rings, cracks), the inside is left untold
+and the box goes along, with the share of it that is usually defect, for the loss to make use of. A band along every
+edge is untold: boxes are drawn by eye.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from pipe_seg.data import preprocessing
 from pipe_seg.schema import CLASS_NAMES, MASK_SOURCES
 
 BOXES = 8
-BOX = MASK_SOURCES.index("box")
+CONTOUR = MASK_SOURCES.index("contour")
 UNLABELLED = MASK_SOURCES.index("none")
 
 
@@ -53,12 +53,15 @@ def fit(
     inside = preprocessing.valid_area(height, width, size)
     corners = _in_pixels(example["boxes"]["bbox"], preprocessing.fitted_size(height, width, size))
     shares = tf.gather(tf.constant(fills, tf.float32), example["boxes"]["label"])
-    coarse = (example["mask_source"] == BOX) & (section.boxes == "routed")
-    untold, loose = _route(corners, shares, size, section)
-    untold = untold & coarse | (example["mask_source"] == UNLABELLED)
+    refined = example["boxes"]["refined"]
+    drawn = example["mask_source"] == CONTOUR
+    coarse = ~drawn & (section.boxes == "routed")
+    untold, loose = _route(tf.boolean_mask(corners, ~refined), tf.boolean_mask(shares, ~refined), size, section)
+    untold &= coarse & ~tf.reduce_any(_covers(tf.boolean_mask(corners, refined), size), 0)
+    untold |= example["mask_source"] == UNLABELLED
     told = inside * tf.cast(~untold, tf.uint8)[..., None]
     planes = tf.concat([mask * told, told, inside], -1)
-    weight = tf.where(example["mask_source"] == BOX, section.box_weight, 1.0)
+    weight = tf.where(drawn, 1.0, section.box_weight)
     return Fitted(preprocessing.letterbox(image, size), planes, tf.where(coarse, loose, 0.0), weight)
 
 

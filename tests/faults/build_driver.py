@@ -95,7 +95,7 @@ class Bench:
             "after": "new" if after == self.new else "other",
             "junk": sorted(path.name for path in self.data.iterdir() if path.name != "ps"),
             "junk_inside": sorted(
-                path.name for path in (self.data / "ps" / "default").iterdir() if path.name != "1.0.0"
+                path.name for path in (self.data / "ps" / "default").iterdir() if path.name != "1.1.0"
             ),
         }
         print(json.dumps(outcome), flush=True)
@@ -113,7 +113,7 @@ def shape(data: Path) -> dict[str, Any]:
 
     The bytes of records are not compared: TensorFlow orders a record's map as it likes.
     """
-    built = data / "ps" / "default" / "1.0.0"
+    built = data / "ps" / "default" / "1.1.0"
     files = {path.name: path.stat().st_size for path in built.rglob("*") if "tfrecord" in path.name}
     names = sorted(path.name for path in built.rglob("*"))
     card = json.loads((built / "data_card.json").read_text())

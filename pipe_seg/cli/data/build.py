@@ -61,7 +61,7 @@ def build(
 @click.command()
 @click.argument("source", metavar="FOLDER|pbs|ps")
 @click.option("--per-class", type=click.IntRange(1, 20), default=3, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="preview.png", show_default=True)
+@click.option("--out", type=options.FILE, default="preview.png", show_default=True)
 @options.manual_dir
 @options.configured
 def preview(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("folder", type=options.FOLDER)
 @choices.group_by
 @choices.pattern
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with the pictures.")
+@click.option("--html", type=options.FILE, help="Write a page with the pictures.")
 @choices.on_bad
 @choices.max_bad
 @options.as_json

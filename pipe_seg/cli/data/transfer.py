@@ -32,6 +32,7 @@ WRITTEN = ("coco", "labelme", "cvat", "yolo")
     help="What a frame is that no label names.",
 )
 @click.option("--mask-threshold", type=click.IntRange(1, 65535), help="Mask values from here on are defect.")
+@click.option("--prelabels", type=options.FILE, help="The list of `data refine --to`, if not beside the labels.")
 @choices.on_bad
 @choices.max_bad
 @options.as_json
@@ -45,6 +46,7 @@ def import_(
     renamed: tuple[str, ...],
     unlabelled: str,
     mask_threshold: int | None,
+    prelabels: Path | None,
     on_bad: str,
     max_bad: str,
     as_json: bool,
@@ -60,6 +62,7 @@ def import_(
         split=split,
         unlabelled=unlabelled,
         mask_threshold=mask_threshold,
+        prelabels=prelabels,
         tolerance=Tolerance(on_bad == "skip", choices.share(max_bad)),
     )
     with progress.bar("importing") as report:

@@ -1,0 +1,84 @@
+"""``data refine``: models take over from boxes where they can be believed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipe_seg import progress, run_folder
+from pipe_seg.cli import options, quiet
+from pipe_seg.errors import ConfigError, Problem
+from pipe_seg.schema import FOLDERS
+
+TOOLS = ("cvat", "labelme")
+
+
+@click.command()
+@click.argument("references", metavar="RUN...", nargs=-1, required=True)
+@click.option("--out", type=options.FOLDER, required=True, help="The folder to make.")
+@click.option("--to", "tool", type=click.Choice(TOOLS), help="Write pre-labels for a person instead of a data set.")
+@click.option("--number", type=click.IntRange(1), default=30, show_default=True, help="Frames to pre-label.")
+@click.option("--tightness", type=click.FloatRange(0, 1), default=0.5, show_default=True)
+@click.option("--agreement", type=click.FloatRange(0, 1), default=0.6, show_default=True)
+@options.manual_dir
+@options.runs
+@options.as_json
+def refine(
+    references: tuple[str, ...],
+    out: Path,
+    tool: str | None,
+    number: int,
+    tightness: float,
+    agreement: float,
+    manual_dir: Path | None,
+    runs: Path,
+    as_json: bool,
+) -> None:
+    """Put the contours that models find into the training boxes of PBS, where they pass the gates.
+
+    Each RUN is a run, an exported model, or last; two seeds judge each other. Boxes that fail a gate stay boxes. The
+    new version holds both data sets; with --to it is instead the frames the models are least certain of.
+    """
+    models = [run_folder.find_model(reference, runs) for reference in references]
+    root = manual_dir or run_folder.manual_dir_of(models[0])
+    if root is None or not (root / FOLDERS["pbs"]).is_dir():
+        raise ConfigError(Problem(root or "--manual-dir", "no boxes here", expected=f"a folder with {FOLDERS['pbs']}"))
+    if out.exists():
+        raise ConfigError(Problem(out, "exists already", expected="another --out"))
+    if out.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(Problem(out, "inside the data that is refined", expected="another --out"))
+    quiet.tensorflow()
+    from pipe_seg.components import refiner, statistics_gen
+    from pipe_seg.components.refiner import page
+
+    layouts = {dataset.name: dataset.layout for dataset in statistics_gen.discover(root)}
+    gates = refiner.Gates(refiner.usual_fill(layouts.get("ps")), tightness, agreement)
+    with progress.bar("refining") as report:
+        asked = refiner.Asked(models)
+        frames = list(refiner.run(layouts["pbs"], asked=asked, gates=gates, report=report))
+    named = [str(model.path) for model in models]
+    if tool:
+        told = refiner.write_prelabels(frames, form=tool, number=number, out=out, models=named)
+        click.echo(json.dumps({"path": str(out), "frames": told}) if as_json else f"{out}  {told} frames to correct")
+        return
+    found = refiner.summary(frames)
+    details = {"models": named, "source": str(root.absolute()), "gates": gates.to_json(), "classes": found}
+    shown = page.render(frames, found, gates, named)
+    refiner.write_dataset(frames, root=root, out=out, details=details, page=shown)
+    if as_json:
+        click.echo(json.dumps({"path": str(out), "frames": len(frames), "classes": found}))
+        return
+    _show(found)
+    click.echo(f"report     {out / 'refine.html'}")
+    click.echo(f"next       python cli.py train --dataset pbs+ps --manual-dir {out}")
+
+
+def _show(found: dict[str, dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("class", "boxes", "accepted", "refused by fill", "by tightness", "by agreement")
+    for name, row in found.items():
+        table.add_row(name, *(str(row[key]) for key in ("boxes", "accepted", "fill", "tightness", "agreement")))
+    Console(soft_wrap=True).print(table)
