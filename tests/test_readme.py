@@ -62,7 +62,7 @@ def test_every_command_has_the_flags_it_shows(command: str) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_opens_with_its_command(path: Path) -> None:
     first = path.read_text("utf-8").splitlines()[0]
-    verb = "ladder --config" if path.stem.startswith("ladder") else "train --dataset pbs"
+    verb = "ladder --config" if path.stem.startswith("ladder") else "train --dataset p"
     assert first.startswith(f"# python cli.py {verb}")
 
 

@@ -36,22 +36,30 @@ class Result:
     threshold: float
 
 
+@dataclass(frozen=True)
+class Place:
+    """Frames as files, and where they are kept as TFDS."""
+
+    folder: Path | None
+    data_dir: Path
+
+
 class Climb:
     """One ladder in one folder: ``runs/``, ``data/`` and a file a finished step in ``steps/``."""
 
     def __init__(self, plan: Plan, out: Path, manual_dir: Path | None, say: Say) -> None:
         """Take the plan, where to work, the frames, and who is told."""
         self._plan, self._out, self._manual_dir, self._say = plan, out, manual_dir, say
-        self._data: dict[tuple[int, str], TrainingData] = {}
+        self._data: dict[tuple[Place, str], TrainingData] = {}
 
     def run(self) -> list[Result]:
         """Train all; give every result, in the order of the plan."""
-        folders = self._folders()
+        places = self._places()
         wanted = list(trainings(self._plan))
         results, spent = [], []
         for number, training in enumerate(wanted, 1):
             started = time.monotonic()
-            results.append(self._training(training, folders[training.fold]))
+            results.append(self._training(training, places[training.fold]))
             spent.append(time.monotonic() - started)
             left = timedelta(seconds=round(float(np.mean(spent)) * (len(wanted) - number)))
             where = f"fold {training.fold + 1}/{self._plan.folds}, " if self._plan.folds else ""
@@ -63,8 +71,8 @@ class Climb:
     def boxes(self) -> dict[str, float]:
         """Give the IoU of the filled boxes of each scored frame that has boxes."""
         found: dict[str, float] = {}
-        for fold, folder in enumerate(self._folders()):
-            found |= pipeline.filled_boxes(self._training_data(fold, "ps", folder).contours, self._plan.split)
+        for place in self._places():
+            found |= pipeline.filled_boxes(self._training_data("ps", place).contours, self._plan.split)
         return found
 
     @property
@@ -77,6 +85,9 @@ class Climb:
     def rendered(self) -> bool:
         """Whether frames are rendered."""
         return not self._plan.folds and pipeline.uses_rendered("ps", self._manual_dir)
+
+    def _places(self) -> list[Place]:
+        return [Place(folder, self._out / "data" / f"tfds-{fold}") for fold, folder in enumerate(self._folders())]
 
     def _folders(self) -> list[Path | None]:
         plan, place = self._plan, self._out / "data" / "folds"
@@ -101,32 +112,36 @@ class Climb:
     def _source(self) -> Path:
         return self._manual_dir or pipeline.MANUAL_DIR
 
-    def _training(self, training: Training, folder: Path | None) -> Result:
+    def _training(self, training: Training, place: Place) -> Result:
         run: Run | None = None
         key = ""
         for step in training.rung.steps:
-            settings = self._settings(step, training)
-            data = self._training_data(training.fold, step.dataset, folder)
+            if step.refine and run:
+                place = self._refined(place, run, key)
+            settings = self._settings(training.seed, place, step.preset, step.settings)
+            data = self._training_data(step.dataset, place)
             key = _key(settings, data, key)
-            run = self._step(step, settings, key, folder, run)
+            run = self._step(step, settings, key, place.folder, run)
         assert run is not None
         return Result(training, self._frames(key, run, data), float(run.model.facts["threshold"]))
 
-    def _settings(self, step: Step, training: Training) -> Config:
-        data_dir = self._out / "data" / f"tfds-{training.fold}"
-        own = (f"seed={training.seed}", f"example_gen.data_dir={data_dir}")
-        return config.load(step.preset, (*self._plan.settings, *step.settings, *own), unlock=True)
+    def _settings(self, seed: int, place: Place, preset: str | None = None, own: tuple[str, ...] = ()) -> Config:
+        last = (f"seed={seed}", f"example_gen.data_dir={place.data_dir}")
+        return config.load(preset, (*self._plan.settings, *own, *last), unlock=True)
 
-    def _training_data(self, fold: int, name: str, folder: Path | None) -> TrainingData:
-        if (fold, name) not in self._data:
-            settings = Config().model_copy(
-                update={"example_gen": Config().example_gen.model_copy(update={"data_dir": str(self._data_dir(fold))})}
-            )
-            self._data[fold, name] = pipeline.training_data(settings, name, folder, self._say)
-        return self._data[fold, name]
+    def _training_data(self, name: str, place: Place) -> TrainingData:
+        if (place, name) not in self._data:
+            self._data[place, name] = pipeline.training_data(self._settings(0, place), name, place.folder, self._say)
+        return self._data[place, name]
 
-    def _data_dir(self, fold: int) -> Path:
-        return self._out / "data" / f"tfds-{fold}"
+    def _refined(self, place: Place, run: Run, key: str) -> Place:
+        """Give the frames of ``place`` with the boxes that ``run`` refines; done once."""
+        target = self._out / "data" / f"refined-{key}"
+        if not target.is_dir():
+            source = place.folder or pipeline.MANUAL_DIR
+            told = target.with_suffix(".log")
+            self._call(told, "data", "refine", str(run.path), "--manual-dir", str(source), "--out", str(target))
+        return Place(target, self._out / "data" / f"tfds-refined-{key}")
 
     def _step(self, step: Step, settings: Config, key: str, folder: Path | None, init: Run | None) -> Run:
         """Give the run of a step: the one that was trained before, or a new one."""
@@ -136,20 +151,24 @@ class Climb:
         record.parent.mkdir(parents=True, exist_ok=True)
         chosen, log = record.with_suffix(".yaml"), record.with_suffix(".log")
         chosen.write_text(settings.to_yaml(), "utf-8")
-        command = [*PROGRAM, "train", "--dataset", step.dataset, "--preset", str(chosen), "--json"]
+        command = ["train", "--dataset", step.dataset, "--preset", str(chosen), "--json"]
         command += ["--runs", str(self._out / "runs" / key), "--resume", "auto"]
         command += ["--manual-dir", str(folder)] if folder else []
         command += ["--init", str(init.path)] if init else []
         started = time.monotonic()
-        with log.open("w", encoding="utf-8") as told:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=told, text=True, check=False)
-        if done.returncode:
-            tail = log.read_text("utf-8", "replace").splitlines()[-TOLD_LINES:]
-            cure = "the cause put right and the same command again, which goes on from here"
-            raise MachineError(Problem(log, f"a training ended with {done.returncode}", expected=cure), *tail)
-        run = json.loads(done.stdout.splitlines()[-1])["run"]
+        run = json.loads(self._call(log, *command).splitlines()[-1])["run"]
         artifacts.write_json(record, {"run": str(Path(run).absolute()), "seconds": time.monotonic() - started})
         return Run(Path(run))
+
+    def _call(self, log: Path, *command: str) -> str:
+        """Run a command of ours in a process of its own; give what it wrote on stdout."""
+        with log.open("w", encoding="utf-8") as told:
+            done = subprocess.run([*PROGRAM, *command], stdout=subprocess.PIPE, stderr=told, text=True, check=False)
+        if not done.returncode:
+            return done.stdout
+        tail = log.read_text("utf-8", "replace").splitlines()[-TOLD_LINES:]
+        cure = "the cause put right and the same command again, which goes on from here"
+        raise MachineError(Problem(log, f"it ended with {done.returncode}", expected=cure), *tail)
 
     def _frames(self, key: str, run: Run, data: TrainingData) -> list[FrameScore]:
         """Give the scores of the frames that were held out; asked for once, then read."""

@@ -15,11 +15,15 @@ NAME = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 
 
 class Step(Section):
-    """One training; it begins with the weights of the step before it."""
+    """One training; it begins with the weights of the step before it.
+
+    ``refine``: on boxes that the step before it refined, as `data refine` does with one model.
+    """
 
     dataset: Literal["pbs", "ps", "pbs+ps"]
     preset: str = "default"
     settings: tuple[str, ...] = ()
+    refine: bool = False
 
 
 class Rung(Section):
@@ -54,6 +58,8 @@ class Plan(Section):
                 raise ValueError(f"two rungs are called {rung.name}")
             if rung.over is not None and rung.over not in known:
                 raise ValueError(f"{rung.name}: over names {rung.over}, which stands not before it")
+            if rung.steps[0].refine:
+                raise ValueError(f"{rung.name}: its first step has no step before it to refine with")
             known.add(rung.name)
         return self
 

@@ -1,7 +1,6 @@
 """A whole ladder through the command line: folds, trainings, table; and again, where it goes on."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ PLAN = {
         {"name": "ps", "steps": [{"dataset": "ps"}]},
         {"name": "pbs-ps", "steps": [{"dataset": "pbs"}, {"dataset": "ps"}]},
         {"name": "mixed", "over": "ps", "steps": [{"dataset": "pbs+ps"}]},
+        {"name": "refined", "over": "ps", "steps": [{"dataset": "ps"}, {"dataset": "pbs", "refine": True}]},
     ],
 }
 
@@ -45,19 +45,19 @@ def test_a_ladder_is_climbed_and_goes_on_where_it_was(folder: Path, cli: Command
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
     command = ["ladder", "--config", tmp_path / "plan.yaml", "--manual-dir", folder, "--out", tmp_path / "out"]
     first = cli(*command)
-    assert "6/6  mixed, fold 2/2, seed 1: IoU" in first.stderr
+    assert "8/8  refined, fold 2/2, seed 1: IoU" in first.stderr
     made = json.loads((tmp_path / "out" / "ladder.json").read_text())
-    assert [rung["name"] for rung in made["rungs"]] == ["ps", "pbs-ps", "mixed"]
+    assert [rung["name"] for rung in made["rungs"]] == ["ps", "pbs-ps", "mixed", "refined"]
     assert (made["frames"], made["scenes"]) == (12, 6)
     assert made["rungs"][2]["over"] == "ps"
     assert (tmp_path / "out" / "ladder.svg").read_text().startswith("<svg")
-    # Two of ps, two of ps after pbs, two mixed; pbs is the same in both folds only where its frames are.
+    # Two of ps, two of ps after pbs, two mixed, two of refined boxes; pbs is the same in both folds only where its frames are.
     steps = sorted((tmp_path / "out" / "steps").glob("*.json"))
-    assert len(steps) in (7, 8)
-    started = time.monotonic()
+    assert len(steps) in (9, 10)
+    assert len([path for path in (tmp_path / "out" / "data").glob("refined-*") if path.is_dir()]) == 2
+    done = [(path, path.stat().st_mtime_ns) for path in steps]
     assert cli(*command).stdout == first.stdout
-    assert len(sorted((tmp_path / "out" / "steps").glob("*.json"))) == len(steps)
-    assert time.monotonic() - started < 60
+    assert [(path, path.stat().st_mtime_ns) for path in sorted((tmp_path / "out" / "steps").glob("*.json"))] == done
     steps[0].unlink()
     (tmp_path / "out" / "steps" / f"{steps[0].stem}.npz").unlink(missing_ok=True)
     assert cli(*command).stdout.split("\n")[2:] == first.stdout.split("\n")[2:]  # the first line tells the time spent
