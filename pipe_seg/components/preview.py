@@ -28,8 +28,7 @@ def run(section: TransformSection, *, frames: Iterable[Frame], per_class: int, s
     Of each class the first ``per_class`` frames are shown that hold no other class, or any that hold it.
     """
     chosen = _chosen(frames, per_class)
-    size = (section.image_height_px, section.image_width_px)
-    rows = [_row(title, shown, per_class, size, seed) for title, shown in chosen.items() if shown]
+    rows = [_row(title, shown, per_class, section, seed) for title, shown in chosen.items() if shown]
     with artifacts.environment(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(images.encode(np.concatenate([_title(COLUMNS, rows[0].shape[1]), *rows]), ".png"))
@@ -45,8 +44,8 @@ def _chosen(frames: Iterable[Frame], per_class: int) -> dict[str, list[Frame]]:
     return found
 
 
-def _row(title: str, frames: Sequence[Frame], per_class: int, size: tuple[int, int], seed: int) -> np.ndarray:
-    tiles = [tile for index, frame in enumerate(frames) for tile in _tiles(frame, size, seed + index)]
+def _row(title: str, frames: Sequence[Frame], per_class: int, section: TransformSection, seed: int) -> np.ndarray:
+    tiles = [tile for index, frame in enumerate(frames) for tile in _tiles(frame, section, seed + index)]
     height = max(tile.shape[0] for tile in tiles)
     tiles += [np.zeros_like(tiles[0])] * (3 * per_class - len(tiles))
     line = np.concatenate([_padded(tile, height) for tile in tiles], axis=1)
@@ -54,8 +53,9 @@ def _row(title: str, frames: Sequence[Frame], per_class: int, size: tuple[int, i
     return np.concatenate([_title(f"{title}: {names}", line.shape[1]), line])
 
 
-def _tiles(frame: Frame, size: tuple[int, int], seed: int) -> Iterator[np.ndarray]:
+def _tiles(frame: Frame, section: TransformSection, seed: int) -> Iterator[np.ndarray]:
     """Give three pictures of one frame, BGR."""
+    size = (section.image_height_px, section.image_width_px)
     pixels = images.decode(frame.image)
     yield _drawn(pixels, frame.segmentation_mask, frame)
     image = preprocessing.letterbox(tf.constant(pixels[..., ::-1]), size)
@@ -64,7 +64,7 @@ def _tiles(frame: Frame, size: tuple[int, int], seed: int) -> Iterator[np.ndarra
     yield _drawn(image.numpy()[..., ::-1], mask.numpy()[..., 0])
     image = tf.ensure_shape(image, (*size, 3))
     planes, key = tf.concat([mask, inside], -1), augmentation.key(seed, 0, tf.constant(0, tf.int64))
-    changed, moved, _ = augmentation.augment(image, planes, tf.zeros((0, 5)), key)
+    changed, moved, _ = augmentation.augment(image, planes, tf.zeros((0, 5)), key, section.camera)
     yield _drawn(changed.numpy()[..., ::-1], moved.numpy()[..., 0])
 
 

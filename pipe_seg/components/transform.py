@@ -49,7 +49,7 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
         image, planes, boxes, weight = fitted
         if section.augment:
             key = augmentation.key(seed, epoch, index)
-            image, planes, boxes = augmentation.augment(image, planes, boxes, key)
+            image, planes, boxes = augmentation.augment(image, planes, boxes, key, section.camera)
         return image, {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
 
     def batches(epoch: int, step: int, *, part: tuple[int, int] = (0, 1), batch_size: int = batch_size) -> Any:

@@ -56,11 +56,16 @@ class ExampleGenSection(Section):
 
 
 class TransformSection(Section):
-    """Examples → batches."""
+    """Examples → batches.
+
+    ``camera``: how often augmentation shows the faults of a recording (dark corners, glare, motion, few pixels,
+    text, JPEG), as a factor on each one's own share; 0 for never.
+    """
 
     image_height_px: int = locked(256, "the network, its batches and the exported graph share it", ge=16, le=4096)
     image_width_px: int = locked(320, "the network, its batches and the exported graph share it", ge=16, le=4096)
     augment: bool = True
+    camera: float = Field(0.0, ge=0, le=3)
     cache: bool = True
 
 
@@ -83,7 +88,9 @@ class SupervisionSection(Section):
     (``fill_weight``; a ``fill_tolerance`` of that share is left open; where ``seen_share`` of the box is in view).
     How many that is comes from the contours; ``fill_rates`` stand for classes that no contour shows, and for all
     where ``measure_fill`` is off. ``edge_band``, a share of the side and at least ``edge_band_px`` of the network's,
-    is untold on both sides of an edge. ``box_weight``: what a frame with boxes counts beside one with contours.
+    is untold on both sides of an edge; ``ignore_paint`` leaves untold what is painted over a frame in a
+    green that no pipe has, as inspectors' arrows are. ``box_weight``: what a frame with boxes counts beside one with
+    contours.
     """
 
     boxes: Literal["filled", "routed"] = "routed"
@@ -97,6 +104,7 @@ class SupervisionSection(Section):
     fill_tolerance: float = Field(0.3, ge=0, le=1)
     seen_share: float = Field(0.8, ge=0, le=1)
     box_weight: float = Field(1.0, ge=0)
+    ignore_paint: bool = False
 
 
 class ModelSection(Section):

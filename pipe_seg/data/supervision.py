@@ -60,6 +60,8 @@ def fit(
     untold &= coarse & ~tf.reduce_any(_covers(tf.boolean_mask(corners, refined), size), 0)
     untold |= example["mask_source"] == UNLABELLED
     told = inside * tf.cast(~untold, tf.uint8)[..., None]
+    if section.ignore_paint:
+        told *= 1 - preprocessing.letterbox_mask(preprocessing.painted(image), size)
     planes = tf.concat([mask * told, told, inside], -1)
     weight = tf.where(drawn, 1.0, section.box_weight)
     return Fitted(preprocessing.letterbox(image, size), planes, tf.where(coarse, loose, 0.0), weight)

@@ -51,7 +51,7 @@ def test_a_ladder_is_climbed_and_goes_on_where_it_was(folder: Path, cli: Command
     assert (made["frames"], made["scenes"]) == (12, 6)
     assert made["rungs"][2]["over"] == "ps"
     assert (tmp_path / "out" / "ladder.svg").read_text().startswith("<svg")
-    # Two of ps, two of ps after pbs, two mixed, two of refined boxes; pbs is the same in both folds only where its frames are.
+    # Two of each last step; pbs is the same in both folds only where its frames are.
     steps = sorted((tmp_path / "out" / "steps").glob("*.json"))
     assert len(steps) in (9, 10)
     assert len([path for path in (tmp_path / "out" / "data").glob("refined-*") if path.is_dir()]) == 2
