@@ -209,18 +209,11 @@ def held_out(model: Model, dataset: Dataset, split: str) -> "list[FrameScore]":
 
 def filled_boxes(dataset: Dataset, split: str) -> dict[str, float]:
     """Give the IoU of each frame's own boxes, filled in, with its contour; frames without boxes are left out."""
-    from pipe_seg.annotations import raster
     from pipe_seg.data import examples as data
-    from pipe_seg.schema import Annotation
+    from pipe_seg.serving.scoring import box_counts
 
-    found = {}
-    for frame in data.frames(dataset.path, split):
-        if frame.boxes:
-            filled = raster.rasterise(Annotation(frame.boxes), *frame.segmentation_mask.shape)
-            found[frame.file_name] = float((filled & frame.segmentation_mask).sum()) / max(
-                int((filled | frame.segmentation_mask).sum()), 1
-            )
-    return found
+    counted = {f.file_name: box_counts(f.boxes, f.segmentation_mask) for f in data.frames(dataset.path, split)}
+    return {name: counts.iou for name, counts in counted.items() if counts}
 
 
 def preview(

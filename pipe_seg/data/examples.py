@@ -260,16 +260,21 @@ def load(dataset_dir: Path, split: str) -> Any:
 def frames(dataset_dir: Path, split: str) -> Iterator[Frame]:
     """Give the frames of a built split, in their fixed order."""
     for example in load(dataset_dir, split).as_numpy_iterator():
-        boxes = zip(*(example["boxes"][name].tolist() for name in ("bbox", "label", "refined")), strict=True)
         yield Frame(
             image=example["image"],
             segmentation_mask=example["segmentation_mask"][..., 0],
-            boxes=tuple(Box(x_min, y_min, x_max, y_max, *told) for (y_min, x_min, y_max, x_max), *told in boxes),
+            boxes=boxes(example),
             labels=tuple(example["labels"].tolist()),
             file_name=example["file_name"].decode(),
             group_id=example["group_id"].decode(),
             mask_source=MASK_SOURCES[example["mask_source"]],
         )
+
+
+def boxes(example: Mapping[str, Any]) -> tuple[Box, ...]:
+    """Give the boxes of one example of NumPy arrays."""
+    told = zip(*(example["boxes"][name].tolist() for name in ("bbox", "label", "refined")), strict=True)
+    return tuple(Box(x_min, y_min, x_max, y_max, *rest) for (y_min, x_min, y_max, x_max), *rest in told)
 
 
 def count(dataset_dir: Path, split: str) -> int:

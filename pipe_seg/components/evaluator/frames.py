@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 
 from pipe_seg import images
-from pipe_seg.annotations import raster
+from pipe_seg.data.examples import boxes
 from pipe_seg.nn import scores
 from pipe_seg.nn.scores import Counts, FrameScore
-from pipe_seg.schema import MASK_SOURCES, Annotation, Box
+from pipe_seg.schema import MASK_SOURCES
 from pipe_seg.serving.saved_model import LoadedModel
-from pipe_seg.serving.scoring import score_frame
+from pipe_seg.serving.scoring import box_counts, score_frame
 
 BOUNDARY_SHARE_OF_DIAGONAL = 0.005
 NEAR_DILATION = 3
@@ -65,7 +65,7 @@ def judge(loaded: LoadedModel, example: dict[str, Any], threshold: float, blob_a
         score=score,
         counts=score.counts(threshold),
         at_half=score.counts(0.5),
-        box_counts=_box_counts(example, mask),
+        box_counts=box_counts(boxes(example), mask),
         boundary_iou=scores.boundary_iou(mask, claimed, depth),
         nsd_2px=scores.surface_dice(mask, claimed, 2),
         nsd_5px=scores.surface_dice(mask, claimed, 5),
@@ -75,20 +75,6 @@ def judge(loaded: LoadedModel, example: dict[str, Any], threshold: float, blob_a
         mask_source=MASK_SOURCES[int(example["mask_source"])],
         picture=_picture(example["image"], mask, claimed),
     )
-
-
-def _box_counts(example: dict[str, Any], mask: np.ndarray) -> Counts | None:
-    """Give the counts of the frame's own boxes filled in, where it has boxes."""
-    corners, labels = np.asarray(example["boxes"]["bbox"]), np.asarray(example["boxes"]["label"])
-    if not len(corners):
-        return None
-    boxes = tuple(
-        Box(float(x0), float(y0), float(x1), float(y1), int(label))
-        for (y0, x0, y1, x1), label in zip(corners, labels, strict=True)
-    )
-    filled = raster.rasterise(Annotation(boxes), *mask.shape)
-    tp = int((filled & mask).sum())
-    return Counts(tp, int(filled.sum()) - tp, int(mask.sum()) - tp)
 
 
 def _near(probability: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
