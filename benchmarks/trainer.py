@@ -2,10 +2,10 @@
 
     python benchmarks/trainer.py             # batches of 8; BATCH=32 python benchmarks/trainer.py
 
-Three questions, each answered by ratios from one run: the loop (clipping, moving average, counts, the look for
+Four questions, each answered by ratios from one run: the loop (clipping, moving average, counts, the look for
 numbers that are not finite) against a bare ``tf.function`` step on the same batch in memory, and with the input
-pipeline, which shares the processor; ``trainer.deterministic`` on against off; two workers on one core each against
-one process on one core.
+pipeline, which shares the processor; boxes as bounds against boxes filled in, which is the plain loss;
+``trainer.deterministic`` on against off; two workers on one core each against one process on one core.
 """
 
 import argparse
@@ -22,7 +22,7 @@ BATCH, STEPS, ROUNDS = int(os.environ.get("BATCH", "8")), 6, 15
 PORTS = (23651, 23652)
 
 
-def prepared(strategy: str, *, deterministic: bool = True) -> tuple[Any, Any]:
+def prepared(strategy: str, *settings: str, deterministic: bool = True) -> tuple[Any, Any]:
     """Give the loop of the preset ``cctv`` and its batches."""
     from pipe_seg import config
     from pipe_seg.components import trainer, transform
@@ -31,7 +31,7 @@ def prepared(strategy: str, *, deterministic: bool = True) -> tuple[Any, Any]:
     from pipe_seg.data.training_data import TrainingData
     from pipe_seg.serving import devices
 
-    chosen = config.load("cctv", (f"trainer.strategy={strategy}", f"pbs.batch_size={BATCH}"))
+    chosen = config.load("cctv", (f"trainer.strategy={strategy}", f"pbs.batch_size={BATCH}", *settings))
     made = devices.strategy(strategy)
     trainer.prepare(1, deterministic=deterministic)
     dataset = build(chosen.example_gen, name="pbs", manual_dir=Path("datasets"), rendered=True)
@@ -49,10 +49,10 @@ def whole(strategy: str = "one", *, deterministic: bool = True) -> Callable[[], 
     return lambda: loop.steps(batches, tf.constant(STEPS)).numpy()
 
 
-def same_batch() -> Callable[[], None]:
+def same_batch(*settings: str) -> Callable[[], None]:
     import tensorflow as tf
 
-    loop, batches = prepared("one")
+    loop, batches = prepared("one", *settings)
     endless = iter(tf.data.Dataset.from_tensors(next(batches)).repeat())
     return lambda: loop.steps(endless, tf.constant(STEPS)).numpy()
 
@@ -81,6 +81,7 @@ def bare() -> Callable[[], None]:
 WORKERS: dict[str, Callable[[], Callable[[], None]]] = {
     "loop": whole,
     "same batch": same_batch,
+    "filled": lambda: same_batch("supervision.boxes=filled"),
     "bare": bare,
     "not deterministic": lambda: whole(deterministic=False),
     "worker": lambda: whole("multiworker"),
@@ -107,6 +108,7 @@ def main() -> None:
         work(WORKERS[arguments.worker]())
         return
     tell("same batch", "bare", {"same batch": [side("same batch")], "bare": [side("bare")]})
+    tell("same batch", "filled", {"same batch": [side("same batch")], "filled": [side("filled")]})
     tell("loop", "bare", {"loop": [side("loop")], "bare": [side("bare")]})
     tell("loop", "not deterministic", {"loop": [side("loop")], "not deterministic": [side("not deterministic")]})
     tell("two workers", "one core", {"two workers": pair(), "one core": [side("loop", core=0)]})
