@@ -42,6 +42,11 @@ def build(section: ModelSection, *, precision: str = "float32", folded: bool = F
     return keras.Model(image, logits, name="unet")
 
 
+def is_decoder(variable: Any) -> bool:
+    """Give whether a variable of ``build`` belongs to the decoder or the head, not to the encoder."""
+    return str(variable.path).startswith(("decoder_", "head"))
+
+
 def load_weights(network: keras.Model, path: Path) -> None:
     """Fill ``network`` from a Keras weights file, wholly.
 

@@ -34,14 +34,16 @@ class Progress:
         )
 
     def scores(self) -> dict[str, float]:
-        """Give mean ``loss``, image-mean ``iou`` and ``iou_pooled`` at the network's resolution; {} of no image."""
+        """Give mean ``loss``, image-mean ``iou`` and ``iou_pooled`` at the network's resolution; {} of no image.
+
+        No IoU of frames with boxes that only bound a defect: nobody says which pixels are right.
+        """
         if not self.images:
             return {}
-        return {
-            "loss": self.loss / self.images,
-            "iou": self.iou / max(self.counted, 1.0),
-            "iou_pooled": self.intersection / max(self.union, 1.0),
-        }
+        mean = {"loss": self.loss / self.images}
+        if not self.counted:
+            return mean
+        return mean | {"iou": self.iou / self.counted, "iou_pooled": self.intersection / max(self.union, 1.0)}
 
 
 class Loop:
@@ -71,6 +73,7 @@ class Loop:
         self.accumulate = section.accumulate
         self._clip_norm = section.gradient_clip_norm
         self._momentum = section.ema_momentum
+        self._frozen_steps = round(section.encoder_frozen_share * steps)
         with strategy.scope():
             self.network = models.build(config.model, precision=precision)
             self.average = models.build(config.model, precision=precision)
@@ -171,8 +174,18 @@ class Loop:
         if self.strategy.num_replicas_in_sync > 1:
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        if self._frozen_steps:
+            gradients = self._unfrozen(gradients)
         clipped, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
         return clipped, norm
+
+    def _unfrozen(self, gradients: list[Any]) -> list[Any]:
+        """Give no gradient to the encoder while it is frozen."""
+        learns = tf.convert_to_tensor(self.optimizer.iterations) >= self._frozen_steps
+        return [
+            gradient if models.is_decoder(variable) else tf.where(learns, gradient, tf.zeros_like(gradient))
+            for gradient, variable in zip(gradients, self.network.trainable_variables, strict=True)
+        ]
 
     def _apply(self, gradients: list[Any]) -> None:
         self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))

@@ -77,7 +77,10 @@ class Reporter:
 
 
 def _told(scores: Mapping[str, float]) -> str:
-    return f"loss {scores['loss']:.4f}  iou {scores['iou']:.4f}" if scores else "no finite step"
+    if not scores:
+        return "no finite step"
+    iou = f"{scores['iou']:.4f}" if "iou" in scores else "–"
+    return f"loss {scores['loss']:.4f}  iou {iou}"
 
 
 @contextmanager

@@ -1,0 +1,50 @@
+"""Single steps of the training loop."""
+
+import numpy as np
+import tensorflow as tf
+
+from pipe_seg import config
+from pipe_seg.components.trainer.loop import Loop, Progress
+from pipe_seg.components.trainer.progress import _told
+from pipe_seg.nn import models
+from pipe_seg.serving import devices
+
+SETTINGS = (
+    "model.width=4",
+    "model.depth=2",
+    "trainer.warmup_share=0",
+    "trainer.encoder_frozen_share=0.5",
+    "ps.optimizer={name: sgd, weight_decay: 0}",
+)
+
+
+def test_a_frozen_encoder_stays_and_then_learns() -> None:
+    chosen = config.load(None, SETTINGS, unlock=True)
+    one = devices.strategy("one")
+    loop = Loop(chosen, chosen.ps, steps=4, batch_size=2, precision="float32", strategy=one)
+    rng = np.random.default_rng(1)
+    target = {
+        "mask": np.stack([rng.integers(0, 2, (2, 32, 32)), np.ones((2, 32, 32))], -1).astype(np.uint8),
+        "boxes": np.zeros((2, 8, 5), np.float32),
+        "weight": np.ones(2, np.float32),
+    }
+    image = rng.integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    batches = iter(tf.data.Dataset.from_tensors((image, target)).repeat())
+    variables = loop.network.trainable_variables
+    decoder = [models.is_decoder(variable) for variable in variables]
+    assert 0 < sum(decoder) < len(decoder)
+    for frozen in (True, False):
+        before = [variable.numpy() for variable in variables]
+        loop.steps(batches, tf.constant(2))
+        moved = [bool((old != new.numpy()).any()) for old, new in zip(before, variables, strict=True)]
+        assert any(m for m, own in zip(moved, decoder, strict=True) if own)
+        assert any(m for m, own in zip(moved, decoder, strict=True) if not own) != frozen
+
+
+def test_no_iou_is_told_of_boxes_that_only_bound() -> None:
+    bounds = Progress().add(4, np.array([2.0, 0, 0, 0, 0]))
+    assert bounds.scores() == {"loss": 0.5}
+    assert _told(bounds.scores()) == "loss 0.5000  iou –"
+    contours = bounds.add(4, np.array([2.0, 3.0, 4.0, 30, 60]))
+    assert contours.scores() == {"loss": 0.5, "iou": 0.75, "iou_pooled": 0.5}
+    assert _told(Progress().scores()) == "no finite step"
