@@ -88,9 +88,13 @@ def train(
             say(f"run {run.path}")
         run = _shared(run, data, workers)
         batch_size = trainer.global_batch_size(settings, name, strategy, say)
+        if settings.trainer.denoises:
+            say("the network learns to denoise; the IoU of its answers says nothing")
         _fit(settings, run=run, data=data, batch_size=batch_size, strategy=strategy, init=init)
         if not workers.chief:
             say(f"worker {workers.index} is done; the chief exports and scores")
+            return run
+        if settings.trainer.denoises:
             return run
         say("exporting and scoring the exported model …")
         check_same(digests)

@@ -10,7 +10,8 @@ def summary(run: Run) -> str:
     """Give the scores with their intervals, the verdict and where to look."""
     scores = run.scores
     if scores is None:
-        return f"run        {run.path}\nno scores: it was not evaluated"
+        why = "it learnt to denoise, not to segment" if run.denoised else "it was not evaluated"
+        return f"run        {run.path}\nno scores: {why}"
     return f"run        {run.path}\n{judged(scores, run.evaluation.path)}"
 
 
@@ -45,6 +46,8 @@ def rendered(scores: dict[str, Any]) -> str:
 
 def next_steps(run: Run, dataset: str) -> str:
     """Give the commands a person would type now."""
+    if run.denoised:
+        return f"next       python cli.py train --dataset ps --init {run.path}"
     steps = ["python cli.py tensorboard", f"python cli.py predict {run.path} IMAGES --out predictions"]
     if dataset == "pbs":
         steps.insert(0, f"python cli.py train --dataset ps --init {run.path}")

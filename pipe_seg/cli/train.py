@@ -43,6 +43,11 @@ from pipe_seg.schema import JOINT
     default=None,
     help="The same seed, the same weights (default), or what is quickest: -s trainer.deterministic=.",
 )
+@click.option(
+    "--objective",
+    type=click.Choice(["segment", "denoise"]),
+    help="denoise: learn what frames look like, no labels needed, for --init: -s trainer.objective=.",
+)
 @click.option("--name", "person", metavar="NAME", help="Who trains, in Latin letters [default: your login].")
 @options.runs
 @options.as_json
@@ -57,6 +62,7 @@ def train(
     strategy: str | None,
     batch_size: str | None,
     deterministic: bool | None,
+    objective: str | None,
     person: str | None,
     runs: Path,
     as_json: bool,
@@ -71,6 +77,7 @@ def train(
     short = {
         "trainer.strategy": strategy,
         "trainer.deterministic": deterministic,
+        "trainer.objective": objective,
         f"{recipe}.batch_size": None if batch_size == "auto" else batch_size,
     }
     chosen = (*overrides, *(f"{key}={value}" for key, value in short.items() if value is not None))

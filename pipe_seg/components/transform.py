@@ -7,12 +7,13 @@ from typing import Any
 import tensorflow as tf
 
 from pipe_seg.config import Config
-from pipe_seg.data import augmentation, examples, supervision
+from pipe_seg.data import augmentation, denoising, examples, supervision
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.data.training_data import TrainingData
 from pipe_seg.schema import JOINT
 
 Batch = tuple[Any, dict[str, Any]]
+SPOILT = 5
 
 
 def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> TransformedExamples:
@@ -47,9 +48,12 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
 
     def prepare(epoch: Any, index: Any, fitted: tuple[Any, Any, Any, Any]) -> Batch:
         image, planes, boxes, weight = fitted
+        key = augmentation.key(seed, epoch, index)
         if section.augment:
-            key = augmentation.key(seed, epoch, index)
             image, planes, boxes = augmentation.augment(image, planes, boxes, key, section.camera)
+        if config.trainer.denoises:
+            image, lesson = denoising.lesson(image, planes[..., -1:], tf.random.fold_in(key, SPOILT))
+            return image, {"mask": lesson, "boxes": boxes, "weight": weight}
         return image, {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
 
     def batches(epoch: int, step: int, *, part: tuple[int, int] = (0, 1), batch_size: int = batch_size) -> Any:

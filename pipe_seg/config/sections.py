@@ -129,6 +129,7 @@ class ModelSection(Section):
 class TrainerSection(Section):
     """Examples → a trained model.
 
+    ``objective``: ``denoise`` learns from frames alone what they look like, for another training to begin with;
     ``keep``: ``best`` is the epoch with the highest validation IoU; with ``last`` validation chooses nothing and ends
     nothing early; ``encoder_frozen_share``: for so much of the steps the encoder has no gradient, so that a decoder
     that begins from nothing does not spoil it; ``schedule``: ``cosine`` ends at ``final_rate_share`` of the rate;
@@ -140,6 +141,7 @@ class TrainerSection(Section):
     free where it is not given.
     """
 
+    objective: Literal["segment", "denoise"] = "segment"
     keep: Literal["best", "last"] = "best"
     strategy: Literal["auto", "one", "mirrored", "multiworker"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -159,6 +161,16 @@ class TrainerSection(Section):
     checkpoints_kept: int = Field(2, ge=2, le=100)
     skipped_steps: int = Field(3, ge=1)
     memory_gib: float | None = Field(None, gt=0)
+
+    @property
+    def denoises(self) -> bool:
+        """Whether what comes out segments nothing."""
+        return self.objective == "denoise"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether validation chooses the epoch and may end training early."""
+        return self.keep == "best" and not self.denoises
 
 
 Threshold = Annotated[float | Literal["auto"], BeforeValidator(_threshold)]

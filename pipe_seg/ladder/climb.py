@@ -184,7 +184,7 @@ def _key(settings: Config, data: TrainingData, before: str) -> str:
     Frames that only watch do not count where they choose nothing.
     """
     learnt = data.name.split("+")
-    watched = settings.trainer.keep == "best"
+    watched = settings.trainer.chooses
     chosen = settings.model_dump(mode="json", exclude={"example_gen": {"data_dir"}})
     told: dict[str, Any] = {"settings": chosen, "before": before}
     for name, dataset in data.datasets.items():

@@ -122,3 +122,20 @@ def tags(run: Path) -> dict[str, list[int]]:
     accumulator = event_accumulator.EventAccumulator(str(run / "tensorboard"), {"tensors": 0})
     accumulator.Reload()
     return {tag: [event.step for event in accumulator.Tensors(tag)] for tag in accumulator.Tags()["tensors"]}
+
+
+def test_denoising_is_for_another_run_to_begin_with(tmp_path: Path, folder: Path, cli: Command) -> None:
+    runs = tmp_path / "runs"
+    common = ["--manual-dir", folder, "--runs", runs, *TINY_FLAGS]
+    told = cli("train", "--dataset", "pbs", "--objective", "denoise", *common)
+    assert "the IoU of its answers says nothing" in told.stderr
+    assert "no scores: it learnt to denoise, not to segment" in told.stdout
+    assert "train --dataset ps --init" in told.stdout
+    run = last(runs)
+    assert sorted(path.name for path in run.iterdir() if path.name in ("trainer", "model", "evaluator")) == ["trainer"]
+    losses = [row["train/loss"] for row in json.loads((run / "trainer" / "history.json").read_text("utf-8"))]
+    assert losses[-1] < losses[0]
+    assert "no exported model" in cli("predict", "last", folder, "--runs", runs, "--out", tmp_path / "out", code=2).stderr
+    json.loads(cli("runs", "list", "--runs", runs, "--json").stdout)
+    after = json.loads(cli("train", "--dataset", "ps", "--init", "last", *common, "--json").stdout)
+    assert after["scores"]["headline"]["iou"]["value"] is not None

@@ -10,6 +10,7 @@ import tensorflow as tf
 from pipe_seg.config import Config, Recipe
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.nn import losses, metrics, models, optimizers
+from pipe_seg.nn.denoising import DenoisingLoss
 from pipe_seg.nn.schedules import Rate
 from pipe_seg.nn.supervision import RoutedLoss
 
@@ -86,7 +87,10 @@ class Loop:
             self._gathered = self._gradient_sums() if self.accumulate > 1 else []
         # The gradient is reduced here, before it is clipped; Keras would add the replicas up once more.
         self.optimizer._all_reduce_sum_gradients = list
-        self._loss = RoutedLoss(config.supervision, losses.build(recipe.criterion))
+        self._denoises = section.denoises
+        self._loss = (
+            DenoisingLoss() if self._denoises else RoutedLoss(config.supervision, losses.build(recipe.criterion))
+        )
 
     @property
     def variables(self) -> dict[str, list[Any]]:
@@ -163,7 +167,9 @@ class Loop:
         gradients = tape.gradient(loss, self.network.trainable_variables)
         tp, fp, fn = metrics.image_counts(target["mask"], logits)
         union = tp + fp + fn
-        counted = tf.cast((union > 0) & tf.reduce_all(target["boxes"][..., 4] == 0, 1), tf.float32)
+        counted = tf.cast(
+            (union > 0) & (not self._denoises) & tf.reduce_all(target["boxes"][..., 4] == 0, 1), tf.float32
+        )
         iou = counted * tf.math.divide_no_nan(tp, union)
         told = (per_image, iou, counted, counted * tp, counted * union)
         sums = [tf.reduce_sum(tf.cast(x, tf.float64)) for x in told]

@@ -98,7 +98,7 @@ class Session:
         self._board.start(state.epoch, self._settings, resumed=resumed)
 
     def _over(self) -> bool:
-        waited = self.state.epoch - self.state.best_epoch if self._section.keep == "best" else 0
+        waited = self.state.epoch - self.state.best_epoch if self._section.chooses else 0
         return self._stopped or self.state.epoch >= self._recipe.epochs or waited >= self._section.early_stopping_epochs
 
     def _epoch_or_back(self) -> None:
@@ -212,7 +212,7 @@ class Session:
         validated = self._validation.run(self._listen)
         state, number = self.state, self.state.epoch + 1
         train, scores = state.progress.scores(), validated.scores
-        better = scores["iou"] > state.best_iou or self._section.keep == "last"
+        better = scores["iou"] > state.best_iou or not self._section.chooses
         best = better and not validated.not_finite
         if validated.not_finite:
             names = ", ".join(validated.not_finite)
