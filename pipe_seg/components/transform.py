@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -32,9 +33,10 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
 
     Returns:
         Batches of (image, target): (batch, height, width, 3) uint8 RGB, and what ``nn.supervision`` takes: ``mask``
-        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``.
+        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``; with consistency ``plain``
+        too: the images before their looks were changed.
     """
-    section, seed = config.transform, config.seed
+    seed = config.seed
     mixture = _mixture(config, data, split, batch_size)
     steps = math.ceil(mixture[0].number / mixture[0].a_batch)
     turns = tf.constant([index for index, source in enumerate(mixture) for _ in range(source.a_batch)], tf.int64)
@@ -46,16 +48,6 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
         choice = tf.data.Dataset.from_tensor_slices(turns).repeat(steps)
         return tf.data.Dataset.choose_from_datasets(ordered, choice).enumerate()
 
-    def prepare(epoch: Any, index: Any, fitted: tuple[Any, Any, Any, Any]) -> Batch:
-        image, planes, boxes, weight = fitted
-        key = augmentation.key(seed, epoch, index)
-        if section.augment:
-            image, planes, boxes = augmentation.augment(image, planes, boxes, key, section.camera)
-        if config.trainer.denoises:
-            image, lesson = denoising.lesson(image, planes[..., -1:], tf.random.fold_in(key, SPOILT))
-            return image, {"mask": lesson, "boxes": boxes, "weight": weight}
-        return image, {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
-
     def batches(epoch: int, step: int, *, part: tuple[int, int] = (0, 1), batch_size: int = batch_size) -> Any:
         def of(now: Any) -> Any:
             skipped = tf.where(now == epoch, tf.constant(step * whole, tf.int64), 0)
@@ -63,7 +55,8 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
 
         mine, parts = part
         endless = tf.data.Dataset.range(epoch, tf.int64.max).flat_map(of).shard(parts, mine)
-        return endless.map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True).prefetch(2)
+        prepared = endless.map(partial(_prepared, config), tf.data.AUTOTUNE)
+        return prepared.batch(batch_size, drop_remainder=True).prefetch(2)
 
     def file_names(epoch: int, step: int) -> list[str]:
         batch = order(tf.constant(epoch, tf.int64), fitted=False).skip(step * whole).take(whole)
@@ -96,6 +89,23 @@ class _Source:
                 _shuffled(tf.data.Dataset.range(len(apart)), len(apart), shuffle_seed),
             )
         return drawn.take(steps * self.a_batch).map(lambda _, value: value)
+
+
+def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, Any, Any, Any]) -> Batch:
+    """Give one example as the network learns from it in one epoch."""
+    section, key = config.transform, augmentation.key(config.seed, epoch, index)
+    image, planes, boxes, weight = fitted
+    if section.augment:
+        image, planes, boxes = augmentation.move(image, planes, boxes, key)
+    plain = image
+    if section.augment:
+        image = augmentation.spoil(image, planes, key, section.camera)
+    told = {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
+    if config.supervision.consistent:
+        told["plain"] = plain
+    if config.trainer.denoises:
+        image, told["mask"] = denoising.lesson(image, planes[..., -1:], tf.random.fold_in(key, SPOILT))
+    return image, told
 
 
 def _shuffled(values: Any, number: int, seed: Any) -> Any:

@@ -90,7 +90,8 @@ class SupervisionSection(Section):
     where ``measure_fill`` is off. ``edge_band``, a share of the side and at least ``edge_band_px`` of the network's,
     is untold on both sides of an edge; ``ignore_paint`` leaves untold what is painted over a frame in a
     green that no pipe has, as inspectors' arrows are. ``box_weight``: what a frame with boxes counts beside one with
-    contours.
+    contours. ``consistency_weight``: inside loose boxes and after a quarter of the steps, what the moving average is
+    sure of when it sees the frame as it is teaches the network that sees it changed; 0 for no such teacher.
     """
 
     boxes: Literal["filled", "routed"] = "routed"
@@ -105,6 +106,12 @@ class SupervisionSection(Section):
     seen_share: float = Field(0.8, ge=0, le=1)
     box_weight: float = Field(1.0, ge=0)
     ignore_paint: bool = False
+    consistency_weight: float = Field(0.0, ge=0)
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the moving average teaches inside boxes."""
+        return self.boxes == "routed" and self.consistency_weight > 0
 
 
 class ModelSection(Section):

@@ -41,16 +41,24 @@ def augment(image: Any, planes: Any, boxes: Any, seed: Any, often: float = 0.0) 
     Returns:
         The three, same shapes and types; corners of boxes may lie outside the frame.
     """
-    seeds = tf.unstack(tf.random.split(seed, 4))
+    moved, planes, boxes = move(image, planes, boxes, seed)
+    return spoil(moved, planes, seed, often), planes, boxes
+
+
+def move(image: Any, planes: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]:
+    """Do the half of ``augment`` that moves pixels."""
     upright = tf.reduce_any(boxes[:, 4] > 0)
-    image, planes, boxes = warp(
-        image, planes, boxes, projection(seeds[0], image.shape[0], image.shape[1], upright=upright)
-    )
-    image = relight(image, seeds[1])
-    image = add_noise(defocus(image, seeds[2]), seeds[3])
+    numbers = projection(tf.random.split(seed, 4)[0], image.shape[0], image.shape[1], upright=upright)
+    return warp(image, planes, boxes, numbers)
+
+
+def spoil(image: Any, planes: Any, seed: Any, often: float = 0.0) -> Any:
+    """Do the half of ``augment`` that changes how a frame looks, where it is a frame."""
+    _, light, focus, grain = tf.unstack(tf.random.split(seed, 4))
+    image = add_noise(defocus(relight(image, light), focus), grain)
     if often:
         image = camera.record(image, tf.random.fold_in(seed, RECORDED), often)
-    return image * planes[..., -1:], planes, boxes
+    return image * planes[..., -1:]
 
 
 def warp(image: Any, planes: Any, boxes: Any, numbers: Any) -> tuple[Any, Any, Any]:

@@ -17,6 +17,7 @@ SHARPNESS = 2.0
 FAR = -1e4
 RANGE = 16.0
 BISECTIONS = 12
+SURE = 0.75
 
 
 class RoutedLoss:
@@ -33,12 +34,15 @@ class RoutedLoss:
         Args:
             target: ``mask`` (batch, height, width, 2): defect and told, {0, 1}; ``boxes`` (batch, n, 5): left, top,
                 right, bottom in px and the usual share of defect, 0 for no box; ``weight`` (batch,): what a frame
-                counts.
+                counts; with ``consistency_weight`` ``taught`` (batch, height, width, 1): a teacher's probability.
             logits: (batch, height, width, 1).
         """
         told = self._criterion.call(target["mask"], logits)
         if self._section.boxes == "routed":
             told = told + self._boxes(target["boxes"], ops.cast(logits, "float32")[..., 0])
+        if self._section.consistent:
+            taught = ops.cast(target["taught"], "float32")
+            told = told + self._section.consistency_weight * _agreed(target["boxes"], logits, taught)
         return told * ops.cast(target["weight"], "float32")
 
     def _boxes(self, boxes: Any, logits: Any) -> Any:
@@ -58,6 +62,20 @@ class RoutedLoss:
         present = ops.cast(share > 0, "float32") * ops.cast(area > 0, "float32")
         terms = section.tightness_weight * crossing + section.fill_weight * fill
         return ops.sum(present * terms, 1) / ops.maximum(ops.sum(present, 1), 1.0)
+
+
+def _agreed(boxes: Any, logits: Any, taught: Any) -> Any:
+    """Give (batch,): mean over loose boxes of −ln p of what the teacher is sure of.
+
+    FixMatch: Sohn et al., NeurIPS 2020.
+    """
+    z = ops.cast(logits, "float32")
+    present = ops.cast(boxes[..., 4] > 0, "float32")
+    rows, columns = (_inside(boxes, axis, z.shape) for axis in (1, 0))
+    inside = ops.cast(ops.einsum("bn,bnh,bnw->bhw", present, rows, columns) > 0, "float32")[..., None]
+    sure = inside * ops.cast(ops.maximum(taught, 1 - taught) > SURE, "float32")
+    cost = ops.softplus(z) - z * ops.cast(taught > 0.5, "float32")
+    return ops.sum(sure * cost, (1, 2, 3)) / ops.maximum(ops.sum(inside, (1, 2, 3)), 1.0)
 
 
 def _halved(x: Any) -> Any:

@@ -1,5 +1,6 @@
 """Single steps of the training loop."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -39,6 +40,26 @@ def test_a_frozen_encoder_stays_and_then_learns() -> None:
         moved = [bool((old != new.numpy()).any()) for old, new in zip(before, variables, strict=True)]
         assert any(m for m, own in zip(moved, decoder, strict=True) if own)
         assert any(m for m, own in zip(moved, decoder, strict=True) if not own) != frozen
+
+
+def test_the_teacher_is_heard_after_a_quarter_of_the_steps() -> None:
+    rng = np.random.default_rng(1)
+    boxes = np.zeros((2, 8, 5), np.float32)
+    boxes[:, 0] = (4, 4, 28, 28, 0.4)
+    image = rng.integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    target = {"mask": np.zeros((2, 32, 32, 2), np.uint8), "boxes": boxes, "weight": np.ones(2, np.float32)}
+    batches = [iter(tf.data.Dataset.from_tensors((image, target | {"plain": image})).repeat()) for _ in range(2)]
+    loops = []
+    for weight in (0, 5):
+        keras.utils.set_random_seed(1)
+        chosen = config.load(None, (*SETTINGS[:3], f"supervision.consistency_weight={weight}"), unlock=True)
+        one = devices.strategy("one")
+        loops.append(Loop(chosen, chosen.pbs, steps=40, batch_size=2, precision="float32", strategy=one))
+    for steps, same in ((10, True), (30, False)):
+        for loop, own in zip(loops, batches, strict=True):
+            loop.steps(own, tf.constant(steps))
+        first, second = (np.concatenate([w.ravel() for w in loop.network.get_weights()]) for loop in loops)
+        assert np.allclose(first, second, atol=1e-6) == same
 
 
 def test_no_iou_is_told_of_boxes_that_only_bound() -> None:

@@ -135,7 +135,9 @@ def test_denoising_is_for_another_run_to_begin_with(tmp_path: Path, folder: Path
     assert sorted(path.name for path in run.iterdir() if path.name in ("trainer", "model", "evaluator")) == ["trainer"]
     losses = [row["train/loss"] for row in json.loads((run / "trainer" / "history.json").read_text("utf-8"))]
     assert losses[-1] < losses[0]
-    assert "no exported model" in cli("predict", "last", folder, "--runs", runs, "--out", tmp_path / "out", code=2).stderr
+    assert (
+        "no exported model" in cli("predict", "last", folder, "--runs", runs, "--out", tmp_path / "out", code=2).stderr
+    )
     json.loads(cli("runs", "list", "--runs", runs, "--json").stdout)
     after = json.loads(cli("train", "--dataset", "ps", "--init", "last", *common, "--json").stdout)
     assert after["scores"]["headline"]["iou"]["value"] is not None

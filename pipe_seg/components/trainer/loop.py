@@ -15,6 +15,7 @@ from pipe_seg.nn.schedules import Rate
 from pipe_seg.nn.supervision import RoutedLoss
 
 SUMS = 5
+TEACHER_BEGINS = 0.25
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Loop:
             self._gathered = self._gradient_sums() if self.accumulate > 1 else []
         # The gradient is reduced here, before it is clipped; Keras would add the replicas up once more.
         self.optimizer._all_reduce_sum_gradients = list
+        self._teaches = config.supervision.consistent
+        self._teacher_begins = round(TEACHER_BEGINS * steps)
         self._denoises = section.denoises
         self._loss = (
             DenoisingLoss() if self._denoises else RoutedLoss(config.supervision, losses.build(recipe.criterion))
@@ -160,6 +163,8 @@ class Loop:
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
 
     def _forward(self, image: Any, target: dict[str, Any]) -> tuple[list[Any], Any]:
+        if self._teaches:
+            target = target | {"taught": self._taught(target["plain"])}
         with tf.GradientTape() as tape:
             logits = self.network(tf.cast(image, tf.float32), training=True)
             per_image = self._loss(target, logits)
@@ -174,6 +179,12 @@ class Loop:
         told = (per_image, iou, counted, counted * tp, counted * union)
         sums = [tf.reduce_sum(tf.cast(x, tf.float64)) for x in told]
         return gradients, tf.stack(sums)
+
+    def _taught(self, plain: Any) -> Any:
+        """Give the average's probabilities on frames as they are; 0.5, which is not sure, before it is any good."""
+        probability = tf.sigmoid(self.average(tf.cast(plain, tf.float32), training=False))
+        ready = tf.convert_to_tensor(self.optimizer.iterations) >= self._teacher_begins
+        return tf.where(ready, probability, tf.fill(tf.shape(probability), 0.5))
 
     def _clipped(self, gradients: list[Any]) -> tuple[list[Any], Any]:
         """Clip the gradient of the whole batch, not of one replica's share of it."""
