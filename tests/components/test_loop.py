@@ -2,11 +2,13 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pipe_seg import config
 from pipe_seg.components.trainer.loop import Loop, Progress
 from pipe_seg.components.trainer.progress import _told
+from pipe_seg.errors import ConfigError
 from pipe_seg.nn import models
 from pipe_seg.serving import devices
 
@@ -40,6 +42,34 @@ def test_a_frozen_encoder_stays_and_then_learns() -> None:
         moved = [bool((old != new.numpy()).any()) for old, new in zip(before, variables, strict=True)]
         assert any(m for m, own in zip(moved, decoder, strict=True) if own)
         assert any(m for m, own in zip(moved, decoder, strict=True) if not own) != frozen
+
+
+def test_coarser_heads_learn_with_the_network_and_stay_out_of_it() -> None:
+    one = devices.strategy("one")
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (2, 36, 44, 3)).astype(np.uint8)
+    mask = np.stack([rng.integers(0, 2, (2, 36, 44)), np.ones((2, 36, 44))], -1).astype(np.uint8)
+    target = {"mask": mask, "boxes": np.zeros((2, 8, 5), np.float32), "weight": np.ones(2, np.float32)}
+    batches = iter(tf.data.Dataset.from_tensors((image, target)).repeat())
+    loops = []
+    for levels in (0, 1):
+        keras.utils.set_random_seed(1)
+        chosen = config.load(None, (*SETTINGS[:3], f"trainer.deep_supervision={levels}"), unlock=True)
+        loops.append(Loop(chosen, chosen.ps, steps=8, batch_size=2, precision="float32", strategy=one))
+    plain, deep = loops
+    assert [v.shape for v in plain.network.get_weights()] == [v.shape for v in deep.network.get_weights()]
+    assert plain.variables["heads"] == []
+    before = [head.numpy() for head in deep.variables["heads"]]
+    first = [loop.steps(batches, tf.constant(1)).numpy()[0, 0] for loop in loops]
+    assert first[0] != first[1]
+    for _ in range(3):
+        last = deep.steps(batches, tf.constant(2)).numpy()[-1, 0]
+    assert last < first[1]
+    assert len(before) == 2
+    assert all((old != new.numpy()).any() for old, new in zip(before, deep.variables["heads"], strict=True))
+    chosen = config.load(None, (*SETTINGS[:3], "trainer.deep_supervision=3"), unlock=True)
+    with pytest.raises(ConfigError, match=r"deep_supervision: more than the network has \(got 3\); expected 1"):
+        Loop(chosen, chosen.ps, steps=8, batch_size=2, precision="float32", strategy=one)
 
 
 def test_the_teacher_is_heard_after_a_quarter_of_the_steps() -> None:

@@ -84,7 +84,11 @@ class Loop:
                 section.schedule, recipe.learning_rate, steps, section.warmup_share, section.final_rate_share
             )
             self.optimizer = optimizers.build(recipe.optimizer, self.rate)
-            self.optimizer.build(self.network.trainable_variables)
+            self._answers = models.with_coarser_heads(self.network, section.deep_supervision)
+            own = {id(variable) for variable in self.network.variables}
+            self._heads = [variable for variable in self._answers.variables if id(variable) not in own]
+            self._learnt = [*self.network.trainable_variables, *self._heads]
+            self.optimizer.build(self._learnt)
             self._gathered = self._gradient_sums() if self.accumulate > 1 else []
         # The gradient is reduced here, before it is clipped; Keras would add the replicas up once more.
         self.optimizer._all_reduce_sum_gradients = list
@@ -103,6 +107,7 @@ class Loop:
             "average": self.average.weights,
             "optimizer": self.optimizer.variables,
             "rate": [self.rate.scale],
+            "heads": self._heads,
         }
         return {name: [variable.value for variable in variables] for name, variables in kept.items()}
 
@@ -166,11 +171,13 @@ class Loop:
         if self._teaches:
             target = target | {"taught": self._taught(target["plain"])}
         with tf.GradientTape() as tape:
-            logits = self.network(tf.cast(image, tf.float32), training=True)
-            per_image = self._loss(target, logits)
+            answers = tf.nest.flatten(self._answers(tf.cast(image, tf.float32), training=True))
+            shares = [0.5**level for level in range(len(answers))]
+            losses_of = [share * self._loss(target, answer) for share, answer in zip(shares, answers, strict=True)]
+            per_image = tf.add_n(losses_of) / sum(shares)
             loss = tf.reduce_sum(per_image) / self.batch_size
-        gradients = tape.gradient(loss, self.network.trainable_variables)
-        tp, fp, fn = metrics.image_counts(target["mask"], logits)
+        gradients = tape.gradient(loss, self._learnt)
+        tp, fp, fn = metrics.image_counts(target["mask"], answers[0])
         union = tp + fp + fn
         counted = tf.cast(
             (union > 0) & (not self._denoises) & tf.reduce_all(target["boxes"][..., 4] == 0, 1), tf.float32
@@ -201,11 +208,11 @@ class Loop:
         learns = tf.convert_to_tensor(self.optimizer.iterations) >= self._frozen_steps
         return [
             gradient if models.is_decoder(variable) else tf.where(learns, gradient, tf.zeros_like(gradient))
-            for gradient, variable in zip(gradients, self.network.trainable_variables, strict=True)
+            for gradient, variable in zip(gradients, self._learnt, strict=True)
         ]
 
     def _apply(self, gradients: list[Any]) -> None:
-        self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))
+        self.optimizer.apply_gradients(zip(gradients, self._learnt, strict=True))
         self._follow()
 
     def _follow(self) -> None:
@@ -226,7 +233,7 @@ class Loop:
                 synchronization=tf.VariableSynchronization.ON_READ,
                 aggregation=tf.VariableAggregation.SUM,
             )
-            for variable in self.network.trainable_variables
+            for variable in self._learnt
         ]
 
     def _gather(self, image: Any, target: dict[str, Any]) -> Any:
