@@ -35,8 +35,8 @@ def write(root: Path, splits: dict[str, range | tuple[int, ...]], *, exact: bool
         for pipe in pipes:
             for shot in range(synthetic.SHOTS_PER_PIPE):
                 frame = synthetic.render(ps.RENDERED_SEED, pipe, shot)
-                stem = Path(frame.name).stem
-                put(root / "images" / place / frame.name, frame.jpeg)
+                stem = f"{pipe:06d}_{shot}"  # which names the scene
+                put(root / "images" / place / f"{stem}.jpg", frame.jpeg)
                 size = (frame.mask.shape[0], frame.mask.shape[1])
                 text = "".join(f"{yolo.line(box, size)}\n" for box in frame.boxes)
                 put(root / "labels" / place / f"{stem}.txt", text.encode())
