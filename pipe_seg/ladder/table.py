@@ -131,7 +131,7 @@ def _interval(
         seeds = rng.integers(0, len(values), len(values))
         places = np.ix_(seeds, scenes)
         drawn.append(_mean(values[places]) - (_mean(below[places]) if below is not None else 0.0))
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -130,7 +130,7 @@ def test_the_ladder_that_comes_with_the_project_can_be_read() -> None:
 
 def test_a_clean_frame_left_clean_counts_for_the_rung_that_leaves_it() -> None:
     plan = Plan.model_validate({"rungs": [{"name": "a", "steps": [{"dataset": "ps"}]}], "draws": 200})
-    own, below = np.array([[0.5, np.nan, 0.5, np.nan]]), np.array([[0.5, 0.0, 0.5, 0.0]])
-    added = table._added(own, below, ["a", "b", "c", "d"], plan)
+    own, below = np.array([[0.5, np.nan] * 10]), np.array([[0.5, 0.0] * 10])
+    added = table._added(own, below, [str(number) for number in range(20)], plan)
     assert added["iou"] == pytest.approx(0.25)
     assert added["low"] <= 0.25 <= added["high"]
