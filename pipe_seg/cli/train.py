@@ -48,6 +48,13 @@ from pipe_seg.schema import JOINT
     type=click.Choice(["segment", "denoise"]),
     help="denoise: learn what frames look like, no labels needed, for --init: -s trainer.objective=.",
 )
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="RUN|MODEL",
+    help="Learn also what an exported model answers; of several, the mean: -s trainer.teachers=.",
+)
 @click.option("--name", "person", metavar="NAME", help="Who trains, in Latin letters [default: your login].")
 @options.runs
 @options.as_json
@@ -63,6 +70,7 @@ def train(
     batch_size: str | None,
     deterministic: bool | None,
     objective: str | None,
+    teachers: tuple[str, ...],
     person: str | None,
     runs: Path,
     as_json: bool,
@@ -78,6 +86,7 @@ def train(
         "trainer.strategy": strategy,
         "trainer.deterministic": deterministic,
         "trainer.objective": objective,
+        "trainer.teachers": [str(run_folder.find_model(name, runs).path.absolute()) for name in teachers] or None,
         f"{recipe}.batch_size": None if batch_size == "auto" else batch_size,
     }
     chosen = (*overrides, *(f"{key}={value}" for key, value in short.items() if value is not None))

@@ -33,7 +33,7 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
 
     Returns:
         Batches of (image, target): (batch, height, width, 3) uint8 RGB, and what ``nn.supervision`` takes: ``mask``
-        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``; with consistency ``plain``
+        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``; with a teacher ``plain``
         too: the images before their looks were changed.
     """
     seed = config.seed
@@ -101,7 +101,7 @@ def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, Any, An
     if section.augment:
         image = augmentation.spoil(image, planes, key, section.camera)
     told = {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
-    if config.supervision.consistent:
+    if config.is_taught:
         told["plain"] = plain
     if config.trainer.denoises:
         image, told["mask"] = denoising.lesson(image, planes[..., -1:], tf.random.fold_in(key, SPOILT))

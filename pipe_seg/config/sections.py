@@ -143,10 +143,12 @@ class TrainerSection(Section):
     head of their own while they learn, each of half the weight of the next finer one; ``schedule``: ``cosine`` ends
     at ``final_rate_share`` of the rate; ``plateau`` multiplies it by ``plateau_factor`` after ``plateau_epochs``
     without a better validation IoU, down to that share; ``accumulate``: in how many parts a batch is computed, for
-    less memory; ``deterministic``: the same seed gives the same weights on the same machine; ``checkpoint_every_s``:
-    at most so much work is lost, 0 for after every call; ``checkpoints_kept``: the last so many; ``skipped_steps``:
-    how many steps in a row may be not finite before training goes back to the last checkpoint; ``memory_gib``: what
-    ``--batch-size auto`` may fill, all that is free where it is not given.
+    less memory; ``teachers``: exported models, the mean of whose answers on frames before their looks are changed
+    makes up ``taught_share`` of the loss, the labels the rest; ``deterministic``: the same seed gives the same
+    weights on the same machine; ``checkpoint_every_s``: at most so much work is lost, 0 for after every call;
+    ``checkpoints_kept``: the last so many; ``skipped_steps``: how many steps in a row may be not finite before
+    training goes back to the last checkpoint; ``memory_gib``: what ``--batch-size auto`` may fill, all that is free
+    where it is not given.
     """
 
     objective: Literal["segment", "denoise"] = "segment"
@@ -166,6 +168,8 @@ class TrainerSection(Section):
     early_stopping_epochs: int = Field(15, ge=1)
     steps_per_call: int = Field(8, ge=1)
     accumulate: int = Field(1, ge=1, le=4096)
+    teachers: tuple[str, ...] = ()
+    taught_share: float = Field(0.5, gt=0, le=1)
     checkpoint_every_s: float = Field(300, ge=0)
     checkpoints_kept: int = Field(2, ge=2, le=100)
     skipped_steps: int = Field(3, ge=1)
@@ -249,6 +253,11 @@ class Config(Section):
         """Give the part that belongs to ``pbs``, ``ps`` or ``pbs+ps``."""
         recipe: Recipe = self.joint if dataset == JOINT else getattr(self, dataset)
         return recipe
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether the loss hears a teacher, who sees frames before their looks are changed."""
+        return not self.trainer.denoises and (self.supervision.consistent or bool(self.trainer.teachers))
 
     def to_yaml(self) -> str:
         """Give the text that ``load`` reads back to an equal configuration."""

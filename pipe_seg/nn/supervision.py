@@ -11,7 +11,7 @@ from typing import Any
 from keras import ops
 
 from pipe_seg.config import SupervisionSection
-from pipe_seg.nn.losses import ImageLoss
+from pipe_seg.nn.losses import BinaryCrossentropy, ImageLoss
 
 SHARPNESS = 2.0
 FAR = -1e4
@@ -21,12 +21,13 @@ SURE = 0.75
 
 
 class RoutedLoss:
-    """``criterion`` on told pixels, plus what loose boxes say."""
+    """``criterion`` on told pixels, plus what loose boxes say; ``taught_share`` of it goes to what a teacher says."""
 
-    def __init__(self, section: SupervisionSection, criterion: ImageLoss) -> None:
-        """Take the weights of the terms and the loss of told pixels."""
+    def __init__(self, section: SupervisionSection, criterion: ImageLoss, taught_share: float = 0.0) -> None:
+        """Take the weights of the terms, the loss of told pixels, and what trained models' answers count."""
         self._section = section
         self._criterion = criterion
+        self._taught_share = taught_share
 
     def __call__(self, target: dict[str, Any], logits: Any) -> Any:
         """Give (batch,) float32.
@@ -34,7 +35,8 @@ class RoutedLoss:
         Args:
             target: ``mask`` (batch, height, width, 2): defect and told, {0, 1}; ``boxes`` (batch, n, 5): left, top,
                 right, bottom in px and the usual share of defect, 0 for no box; ``weight`` (batch,): what a frame
-                counts; with ``consistency_weight`` ``taught`` (batch, height, width, 1): a teacher's probability.
+                counts; with ``consistency_weight`` or ``taught_share`` ``taught`` (batch, height, width, 1): a
+                teacher's probability.
             logits: (batch, height, width, 1).
         """
         told = self._criterion.call(target["mask"], logits)
@@ -43,7 +45,11 @@ class RoutedLoss:
         if self._section.consistent:
             taught = ops.cast(target["taught"], "float32")
             told = told + self._section.consistency_weight * _agreed(target["boxes"], logits, taught)
-        return told * ops.cast(target["weight"], "float32")
+        told = told * ops.cast(target["weight"], "float32")
+        if not self._taught_share:
+            return told
+        taught = BinaryCrossentropy().call(target["taught"], logits)  # distillation: Hinton et al., arXiv 1503.02531
+        return (1 - self._taught_share) * told + self._taught_share * taught
 
     def _boxes(self, boxes: Any, logits: Any) -> Any:
         """Give (batch,): the mean over an image's boxes of their terms."""

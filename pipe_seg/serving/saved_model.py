@@ -37,5 +37,8 @@ class LoadedModel:
 
     def predict_arrays(self, image: Any) -> Any:
         """Ask ``serving_default``: (batch, height, width, 3) → probabilities (batch, height, width, 1)."""
-        answer = self._module.signatures[SIGNATURE_ARRAYS](image=tf.constant(image, tf.float32))
-        return answer["probabilities"].numpy()
+        return self.ask(tf.constant(image, tf.float32)).numpy()
+
+    def ask(self, image: Any) -> Any:
+        """Give tensors for tensors, as ``predict_arrays``; also inside a graph."""
+        return self._module.signatures[SIGNATURE_ARRAYS](image=image)["probabilities"]

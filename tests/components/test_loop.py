@@ -1,5 +1,7 @@
 """Single steps of the training loop."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from pipe_seg.components.trainer.progress import _told
 from pipe_seg.errors import ConfigError
 from pipe_seg.nn import models
 from pipe_seg.serving import devices
+from pipe_seg.serving.saved_model import LoadedModel
 
 SETTINGS = (
     "model.width=4",
@@ -90,6 +93,22 @@ def test_the_teacher_is_heard_after_a_quarter_of_the_steps() -> None:
             loop.steps(own, tf.constant(steps))
         first, second = (np.concatenate([w.ravel() for w in loop.network.get_weights()]) for loop in loops)
         assert np.allclose(first, second, atol=1e-6) == same
+
+
+def test_teachers_answer_together_on_frames_as_they_are(runs: Path) -> None:
+    models_of = [run / "model" for run in sorted(runs.iterdir())]
+    teachers = f"trainer.teachers={[str(path) for path in models_of]}"
+    chosen = config.load(None, (*SETTINGS[:2], "model.dropout=0", teachers, "trainer.taught_share=1"), unlock=True)
+    rng = np.random.default_rng(1)
+    plain, seen = rng.integers(0, 256, (2, 2, 64, 80, 3)).astype(np.uint8)
+    target = {"mask": np.zeros((2, 64, 80, 2), np.uint8), "boxes": np.zeros((2, 8, 5), np.float32)}
+    target |= {"weight": np.ones(2, np.float32), "plain": plain}
+    batches = iter(tf.data.Dataset.from_tensors((seen, target)).repeat())
+    loop = Loop(chosen, chosen.ps, steps=9, batch_size=2, precision="float32", strategy=devices.strategy("one"))
+    answered = loop.network(seen.astype(np.float32), training=True).numpy().astype(np.float64)
+    taught = np.mean([LoadedModel(path / "saved_model").predict_arrays(plain) for path in models_of], 0)
+    expected = (np.logaddexp(0, answered) - answered * taught).mean((1, 2, 3)).sum()
+    assert loop.steps(batches, tf.constant(1)).numpy()[0, 0] == pytest.approx(expected, rel=1e-4)
 
 
 def test_no_iou_is_told_of_boxes_that_only_bound() -> None:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from tensorboard.backend.event_processing import event_accumulator
 
-from pipe_seg.artifacts import locked
+from pipe_seg.artifacts import Model, locked
 from tests import tiny_training
 from tests.conftest import ROOT, TINY_FLAGS, Command
 
@@ -60,6 +60,18 @@ def test_weights_that_are_no_numbers_are_not_begun_from(tmp_path: Path, folder: 
 
 def is_weight(item: object) -> bool:
     return isinstance(item, h5py.Dataset) and item.dtype == np.float32 and item.ndim > 0
+
+
+def test_what_teachers_answered_is_learnt_and_written_down(
+    tmp_path: Path, folder: Path, cli: Command, runs: Path
+) -> None:
+    first, second = sorted(runs.iterdir())
+    flags = ["--dataset", "pbs+ps", "--manual-dir", folder, "--runs", tmp_path, *TINY_FLAGS]
+    cli("train", *flags, "--teacher", first, "--teacher", second / "model", "-s", "joint.epochs=1")
+    told = json.loads((last(tmp_path) / "trainer" / "artifact.json").read_text())
+    assert told["section"]["teachers"] == [str(first / "model"), str(second / "model")]
+    assert told["details"]["teachers"] == [Model(run / "model").digest for run in (first, second)]
+    assert "no such run" in cli("train", *flags, "--teacher", "nobody", code=2).stderr
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, folder: Path, cli: Command, runs: Path) -> None:

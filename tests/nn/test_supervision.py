@@ -150,3 +150,13 @@ def test_a_teacher_is_heard_where_it_is_sure_and_inside_boxes() -> None:
     assert found == pytest.approx(3 * (32 * missed + 32 * right) / 128, rel=1e-5)
     assert cost(told, answer(sure=2.0), **still) == 0
     assert cost(told | {"boxes": np.zeros((1, 8, 5), np.float32)}, answer(sure=2.0), **still, consistency_weight=3) == 0
+
+
+def test_a_share_of_the_loss_goes_to_what_trained_models_answer() -> None:
+    """A quarter to a label that is missed everywhere, three quarters to teachers that say 0.5, weight 0.2."""
+    told = target(mask=np.ones((SIZE, SIZE))) | {"taught": np.full((1, SIZE, SIZE, 1), 0.5, np.float32)}
+    told["weight"] = np.full(1, 0.2)
+    loss = RoutedLoss(SupervisionSection(), losses.build(Bce()), 0.75)
+    found = float(loss({name: tf.constant(value) for name, value in told.items()}, tf.constant(answer(sure=2.0)))[0])
+    missed, right = np.log1p(np.exp(2.0)), np.log1p(np.exp(-2.0))
+    assert found == pytest.approx(0.25 * 0.2 * missed + 0.75 * (missed + right) / 2, rel=1e-5)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg import artifacts
-from pipe_seg.artifacts import TrainedModel
+from pipe_seg.artifacts import Model, TrainedModel
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted
 from pipe_seg.components.trainer.loop import Loop
@@ -103,6 +103,7 @@ def _facts(config: Config, examples: TransformedExamples, data: TrainingData, st
         "replicas": strategy.num_replicas_in_sync,
         "batch_size": examples.batch_size,
         "data_digest": data.digest,
+        "teachers": [Model(Path(path)).digest for path in config.trainer.teachers],
     }
 
 

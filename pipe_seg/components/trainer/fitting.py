@@ -85,7 +85,8 @@ def main(name: str, number: str, limit: str) -> None:
     blank: dict[str, Any] = {"mask": ((*shape, 2), np.uint8), "boxes": ((share, BOXES, 5), np.float32)}
     blank["weight"] = ((share,), np.float32)
     target = {name: np.ones(size, dtype) for name, (size, dtype) in blank.items()}
-    batch = (np.zeros((*shape, 3), np.uint8), target)
+    image = np.zeros((*shape, 3), np.uint8)
+    batch = (image, target | ({"plain": image} if config.is_taught else {}))
     batches = tf.data.Dataset.from_tensors(batch).repeat()
     try:
         loop.steps(

@@ -1,18 +1,21 @@
 """The inner loop: several steps a call, on one device or on all replicas of a strategy."""
 
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from pipe_seg.artifacts import Model
 from pipe_seg.config import Config, Recipe
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.nn import losses, metrics, models, optimizers
 from pipe_seg.nn.denoising import DenoisingLoss
 from pipe_seg.nn.schedules import Rate
 from pipe_seg.nn.supervision import RoutedLoss
+from pipe_seg.serving.saved_model import LoadedModel
 
 SUMS = 5
 TEACHER_BEGINS = 0.25
@@ -92,12 +95,13 @@ class Loop:
             self._gathered = self._gradient_sums() if self.accumulate > 1 else []
         # The gradient is reduced here, before it is clipped; Keras would add the replicas up once more.
         self.optimizer._all_reduce_sum_gradients = list
-        self._teaches = config.supervision.consistent
+        self._teachers = [LoadedModel(Model(Path(teacher)).saved_model) for teacher in section.teachers]
+        self._is_taught = config.is_taught
         self._teacher_begins = round(TEACHER_BEGINS * steps)
         self._denoises = section.denoises
-        self._loss = (
-            DenoisingLoss() if self._denoises else RoutedLoss(config.supervision, losses.build(recipe.criterion))
-        )
+        share = section.taught_share if section.teachers else 0.0
+        routed = RoutedLoss(config.supervision, losses.build(recipe.criterion), share)
+        self._loss = DenoisingLoss() if self._denoises else routed
 
     @property
     def variables(self) -> dict[str, list[Any]]:
@@ -168,7 +172,7 @@ class Loop:
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
 
     def _forward(self, image: Any, target: dict[str, Any]) -> tuple[list[Any], Any]:
-        if self._teaches:
+        if self._is_taught:
             target = target | {"taught": self._taught(target["plain"])}
         with tf.GradientTape() as tape:
             answers = tf.nest.flatten(self._answers(tf.cast(image, tf.float32), training=True))
@@ -188,8 +192,14 @@ class Loop:
         return gradients, tf.stack(sums)
 
     def _taught(self, plain: Any) -> Any:
-        """Give the average's probabilities on frames as they are; 0.5, which is not sure, before it is any good."""
-        probability = tf.sigmoid(self.average(tf.cast(plain, tf.float32), training=False))
+        """Give the probabilities of the teachers on frames as they are, their mean.
+
+        Without any those of the average; 0.5, which is not sure, before it is any good.
+        """
+        plain = tf.cast(plain, tf.float32)
+        if self._teachers:
+            return tf.add_n([teacher.ask(plain) for teacher in self._teachers]) / len(self._teachers)
+        probability = tf.sigmoid(self.average(plain, training=False))
         ready = tf.convert_to_tensor(self.optimizer.iterations) >= self._teacher_begins
         return tf.where(ready, probability, tf.fill(tf.shape(probability), 0.5))
 
