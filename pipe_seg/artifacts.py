@@ -1,12 +1,10 @@
 """Folders that are either whole or absent, and the record of what made them."""
 
-import ctypes
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pipe_seg
+from pipe_seg import disk
 from pipe_seg.errors import ConflictError, MachineError, Problem
 
 RECORD = "artifact.json"
@@ -85,7 +84,7 @@ class Model(Artifact):
     @property
     def digest(self) -> str:
         """One sha256 over the names and bytes of the SavedModel."""
-        listing = json.dumps(digest_tree(self.saved_model), sort_keys=True)
+        listing = json.dumps(disk.digest_tree(self.saved_model), sort_keys=True)
         return hashlib.sha256(listing.encode()).hexdigest()
 
     @property
@@ -169,7 +168,7 @@ def writing(
             "inputs": dict(inputs or {}),
             "details": details or {},
         }
-        write_json(partial / RECORD, record)
+        disk.write_json(partial / RECORD, record)
 
 
 @contextmanager
@@ -185,116 +184,14 @@ def publishing(target: Path) -> Iterator[Path]:
     partial = target.parent / f".{target.name}.partial"
     if target.exists():
         raise ConflictError(Problem(target, "exists already", expected="a new name, or remove it first"))
-    with environment(target):
+    with disk.environment(target):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
             yield partial
-            sync_tree(partial)
+            disk.sync_tree(partial)
             os.rename(partial, target)
-            sync(target.parent)
+            disk.sync(target.parent)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-
-
-@contextmanager
-def environment(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` about the machine into a ``MachineError`` that names the path."""
-    try:
-        yield
-    except OSError as error:
-        place = error.filename or path
-        cure = "a folder you may write to, with free space"
-        raise MachineError(Problem(place, f"cannot be written: {error.strerror or error}", expected=cure)) from error
-
-
-@contextmanager
-def locked(folder: Path, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold ``folder`` for this process; ``wait`` is called once if another holds it. A dead holder holds nothing.
-
-    Raises:
-        MachineError: the folder cannot be made.
-    """
-    with environment(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            wait()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def put(new: Path, target: Path) -> None:
-    """Let ``new`` (synced, on the same disk) stand at ``target``: at no moment is there neither.
-
-    What stood there before is at ``new`` afterwards. Where the system cannot exchange two folders in one
-    step, the old one is moved aside first.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        os.rename(new, target)
-    elif not _exchange(new, target):
-        aside = new.with_name(f"{new.name}.old")
-        os.rename(target, aside)
-        os.rename(new, target)
-        os.rename(aside, new)
-    sync(target.parent)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two folders in one step (Linux: renameat2 with RENAME_EXCHANGE); say whether that could be done."""
-    here, exchange = -100, 2
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    return bool(renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented UTF-8 JSON with sorted keys, whole or not at all; NaN is refused."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", "utf-8")
-    sync(partial)
-    os.replace(partial, path)
-
-
-def link(source: str, target: str) -> None:
-    """Make ``target`` the same file where the disk allows it, else a copy; for ``shutil.copytree``."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def sync(path: Path) -> None:
-    """Ask the operating system to put a file or folder on disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_tree(folder: Path) -> None:
-    """Sync every file below ``folder``, then the folders, the deepest first."""
-    for path in sorted(folder.rglob("*"), key=lambda path: -len(path.parts)):
-        sync(path)
-    sync(folder)
-
-
-def digest_file(path: Path) -> str:
-    """Give the sha256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest_tree(folder: Path) -> dict[str, str]:
-    """Give the sha256 of every file below ``folder`` by its path, POSIX style and sorted."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}

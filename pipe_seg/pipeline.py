@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipe_seg import artifacts, run_folder
+from pipe_seg import disk, run_folder
 from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel
 from pipe_seg.config import Config
 from pipe_seg.data.training_data import TrainingData
@@ -82,7 +82,7 @@ def train(
             run = again or run_folder.start(
                 settings, runs=runs, person=person, init=init, data=data, manual_dir=manual_dir
             )
-            held.enter_context(artifacts.locked(run.path, partial(_refuse_second, run)))
+            held.enter_context(disk.locked(run.path, partial(_refuse_second, run)))
             if again:
                 run_folder.resumed(run)
             say(f"run {run.path}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from pipe_seg import artifacts, config
+from pipe_seg import config, disk
 from pipe_seg.artifacts import Evaluation, InfraBlessing, Model, TrainedModel
 from pipe_seg.config import Config
 from pipe_seg.data.training_data import TrainingData
@@ -94,11 +94,11 @@ def start(
     if not PERSON.fullmatch(person):
         raise ConfigError(Problem("--name", "not a name", got=person, expected="Latin letters, digits, - and _"))
     stamp = f"{datetime.now():%Y%m%d-%H%M%S}_{person}_{data.name}"
-    with artifacts.environment(runs):
+    with disk.environment(runs):
         runs.mkdir(parents=True, exist_ok=True)
         path = next(path for path in _candidates(runs, stamp) if _make(path))
         (path / "config.yaml").write_text(settings.to_yaml(), "utf-8")
-        artifacts.write_json(
+        disk.write_json(
             path / "run.json",
             {
                 "command": sys.argv,
@@ -119,8 +119,8 @@ def start(
 def resumed(run: Run) -> None:
     """Write down that a run goes on, with the command, the code and the machine."""
     entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **machine()}
-    with artifacts.environment(run.path):
-        artifacts.write_json(run.path / "run.json", run.info | {"resumed": [*run.info.get("resumed", []), entry]})
+    with disk.environment(run.path):
+        disk.write_json(run.path / "run.json", run.info | {"resumed": [*run.info.get("resumed", []), entry]})
 
 
 def machine() -> dict[str, Any]:

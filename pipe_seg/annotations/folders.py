@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from pipe_seg import artifacts, images
+from pipe_seg import disk, images
 from pipe_seg.annotations import coco, names, splits, via
 from pipe_seg.annotations.frame_file import Draw, FrameFile
 from pipe_seg.annotations.splits import Entry, SplitFile
@@ -268,8 +268,8 @@ def _copies(paths: list[Path], others: Iterable[Path]) -> set[Path]:
     held, wanted = _by_size(others), _by_size(paths)
     found = set()
     for size in held.keys() & wanted.keys():
-        digests = {artifacts.digest_file(other) for other in held[size]}
-        found |= {path for path in wanted[size] if artifacts.digest_file(path) in digests}
+        digests = {disk.digest_file(other) for other in held[size]}
+        found |= {path for path in wanted[size] if disk.digest_file(path) in digests}
     return found
 
 

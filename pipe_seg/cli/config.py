@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from pipe_seg import config as settings
-from pipe_seg.artifacts import environment
 from pipe_seg.cli import options
+from pipe_seg.disk import environment
 from pipe_seg.errors import ConflictError, Problem
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipe_seg import artifacts, run_folder
+from pipe_seg import disk, run_folder
 from pipe_seg.cli import options, quiet
 
 
@@ -34,15 +34,15 @@ def ladder(plan: Path, manual_dir: Path | None, out: Path, as_json: bool) -> Non
     from pipe_seg.ladder import page, table
     from pipe_seg.ladder.climb import Climb
 
-    with artifacts.environment(out):
+    with disk.environment(out):
         out.mkdir(parents=True, exist_ok=True)
-        with artifacts.locked(out, lambda: options.say(f"another ladder holds {out}: waiting")):
+        with disk.locked(out, lambda: options.say(f"another ladder holds {out}: waiting")):
             started = time.monotonic()
             climb = Climb(wanted, out, manual_dir, options.say)
             results = climb.run()
             summary = table.summarise(wanted, results, climb.boxes())
             about = {**run_folder.machine(), "rendered": climb.rendered, "hours": climb.hours}
-            artifacts.write_json(out / "ladder.json", {**summary, "about": about, "plan": wanted.model_dump()})
+            disk.write_json(out / "ladder.json", {**summary, "about": about, "plan": wanted.model_dump()})
             text = page.markdown(summary, about)
             (out / "ladder.md").write_text(text, "utf-8")
             (out / "ladder.svg").write_text(page.picture(summary), "utf-8")

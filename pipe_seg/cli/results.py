@@ -1,9 +1,12 @@
 """How results are told at the end of a run."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from pipe_seg.run_folder import Run
+
+PIPED_WIDTH = 250
 
 
 def summary(run: Run) -> str:
@@ -60,3 +63,25 @@ def _interval(score: dict[str, float | None]) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f} … {high:.3f}]"
+
+
+def text(value: Any) -> str:
+    """Give a value as a cell of a table."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3f}" if isinstance(value, float) and 0 <= value <= 1 else str(value)
+
+
+def table(header: list[str], rows: list[list[Any]]) -> None:
+    """Print rows under their header, one line each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in header:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(text, row))
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False).print(table)

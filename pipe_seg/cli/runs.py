@@ -1,7 +1,6 @@
 """``runs list | show | compare``."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ import click
 
 from pipe_seg import run_folder
 from pipe_seg.cli import options, results
-
-PIPED_WIDTH = 250
 
 
 @click.group()
@@ -31,7 +28,7 @@ def list_(runs: Path, as_json: bool) -> None:
         click.echo(f"no runs in {runs}/ yet: python cli.py train --dataset pbs")
         return
     header = ["run", "trained on", "finished", "scored on", "iou", "dice", "blessed"]
-    _table(header, [list(row.values()) for row in rows])
+    results.table(header, [list(row.values()) for row in rows])
 
 
 @runs.command()
@@ -63,8 +60,10 @@ def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(differences))
         return
-    rows = [[f"{part}: {key}", *map(_text, pair)] for part, keys in differences.items() for key, pair in keys.items()]
-    _table(["", a.path.name, b.path.name], rows)
+    rows = [
+        [f"{part}: {key}", *map(results.text, pair)] for part, keys in differences.items() for key, pair in keys.items()
+    ]
+    results.table(["", a.path.name, b.path.name], rows)
 
 
 def _row(run: run_folder.Run) -> dict[str, Any]:
@@ -83,23 +82,3 @@ def _row(run: run_folder.Run) -> dict[str, Any]:
         "dice": scores["headline"]["dice"]["value"],
         "blessed": scores["blessed"],
     }
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.3f}" if isinstance(value, float) and 0 <= value <= 1 else str(value)
-
-
-def _table(header: list[str], rows: list[list[Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in header:
-        table.add_column(name, no_wrap=True)
-    for row in rows:
-        table.add_row(*map(_text, row))
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False).print(table)

@@ -10,7 +10,7 @@ from pipe_seg import pipeline, run_folder
 from pipe_seg.cli import options, results
 from pipe_seg.errors import ConfigError, PipeSegError, Problem
 from pipe_seg.schema import MODEL_NAME
-from pipe_seg.serving import store
+from pipe_seg.serving import labels, store
 
 
 @click.command()
@@ -36,7 +36,11 @@ def upload(run: str, target: str | None, yes: bool, unblessed: bool, runs: Path,
         options.say("not saved")
         return
     pushed = pipeline.push(settings, found, store=target, unblessed=unblessed or answered)
-    click.echo(json.dumps({"version": str(pushed.path)}) if as_json else f"saved      {pushed.path}")
+    if as_json:
+        click.echo(json.dumps({"version": str(pushed.path)}))
+        return
+    click.echo(f"saved      {pushed.path}, labelled candidate")
+    click.echo(f"next       python cli.py models promote --store {where}")
 
 
 def ask(*, blessed: bool) -> bool:
@@ -55,16 +59,16 @@ def ask(*, blessed: bool) -> bool:
 
 
 def served_now(folder: Path) -> str:
-    """Give the scores of the newest version in a store."""
+    """Give the scores of the stable version of a store; of the newest where none is."""
     base = folder / MODEL_NAME
-    newest = store.versions(base)[-1:]
-    if not newest:
+    number = labels.read(folder).get(labels.STABLE) or max(store.versions(base), default=None)
+    if number is None:
         return f"served now nothing in {folder}"
     try:
-        manifest = store.manifest(base / str(newest[0]))
+        manifest = store.manifest(base / str(number))
         scores, words = manifest["scores"], results.rendered(manifest)
     except (PipeSegError, KeyError):
-        return f"served now version {newest[0]}, without a readable manifest"
-    return f"served now version {newest[0]}: {words}" + "  ".join(
+        return f"served now version {number}, without a readable manifest"
+    return f"served now version {number}: {words}" + "  ".join(
         f"{key} {value:.3f}" for key, value in scores.items() if value is not None
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipe_seg import artifacts, images
+from pipe_seg import disk, images
 from pipe_seg.artifacts import Model
 from pipe_seg.errors import ConfigError, InputDataError, Problem
 from pipe_seg.serving.saved_model import LoadedModel
@@ -36,7 +36,7 @@ def run(model: Model, *, sources: Sequence[Path], out: Path, mask_value: int = 2
     loaded = LoadedModel(model.saved_model)
     rows: list[dict[str, Any]] = []
     problems: list[Problem | str] = []
-    with artifacts.environment(out):
+    with disk.environment(out):
         out.mkdir(parents=True, exist_ok=True)
         for path in paths:
             try:

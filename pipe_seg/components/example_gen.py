@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from pipe_seg import artifacts, progress
+from pipe_seg import artifacts, disk, progress
 from pipe_seg.artifacts import Dataset
 from pipe_seg.config import ExampleGenSection
 from pipe_seg.errors import ConfigError, InputDataError, MachineError, Problem, Tolerance
@@ -44,10 +44,10 @@ def run(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bo
     digest = _digest(cls, name, manual_dir, rendered)
     target = data_dir / name / config / str(cls.VERSION)
     scratch = data_dir / f".building-{name}-{config}"
-    with artifacts.locked(data_dir, lambda: log.warning("another build holds %s: waiting", data_dir)):
+    with disk.locked(data_dir, lambda: log.warning("another build holds %s: waiting", data_dir)):
         shutil.rmtree(scratch, ignore_errors=True)
         if not _up_to_date(section, target, digest):
-            with artifacts.environment(data_dir):
+            with disk.environment(data_dir):
                 try:
                     _build(section, cls, config, scratch, manual_dir, target, digest)
                 finally:
@@ -92,9 +92,9 @@ def _build(
         )
         builder.download_and_prepare(download_config=download)
     built = Path(builder.data_dir)
-    artifacts.write_json(built / artifacts.INPUTS, {"digest": digest})
-    artifacts.sync_tree(built)
-    artifacts.put(built, target)
+    disk.write_json(built / artifacts.INPUTS, {"digest": digest})
+    disk.sync_tree(built)
+    disk.put(built, target)
 
 
 def _beam_options(section: ExampleGenSection) -> Any:
@@ -123,11 +123,11 @@ def _digest(cls: Any, name: str, manual_dir: Path, rendered: bool) -> str:
     files += sorted((PACKAGE.parent / "tfds_builders" / name).glob("*.py"))
     total = hashlib.sha256()
     for path in files:
-        total.update(f"{path.name}\0{artifacts.digest_file(path)}\n".encode())
+        total.update(f"{path.name}\0{disk.digest_file(path)}\n".encode())
     places = () if rendered else (cls.FOLDER, *getattr(cls, "ALSO_READS", ()))
     for place in (manual_dir / place for place in places):
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if path.is_file():
                 name = os.fsencode(path.relative_to(manual_dir)).hex()
-                total.update(f"{name}\0{artifacts.digest_file(path)}\n".encode())
+                total.update(f"{name}\0{disk.digest_file(path)}\n".encode())
     return total.hexdigest()

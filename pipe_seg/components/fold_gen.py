@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipe_seg import artifacts
+from pipe_seg import disk
 from pipe_seg.annotations import splits
 from pipe_seg.annotations.splits import Entry, SplitFile
 from pipe_seg.data import grouping
@@ -37,7 +37,7 @@ def run(statistics: Statistics, roots: Mapping[str, Path], *, number: int, seed:
         raise ConfigError(Problem("--folds", what, got=len(set(groups)), expected=f"{max(number, 2)} or more"))
     shares = {str(fold): 1 / number for fold in range(number)}
     parts = grouping.divide(groups, [statistics.frames[index].labels for index in drawn], shares, seed)
-    with artifacts.environment(out):
+    with disk.environment(out):
         return [_fold(statistics, roots, parts, fold, seed, out) for fold in range(number)]
 
 
@@ -51,13 +51,13 @@ def _fold(
     for name, root in roots.items():
         for place in LABELS:
             if (root / place).is_dir():
-                shutil.copytree(root / place, target / FOLDERS[name] / place, copy_function=artifacts.link)
+                shutil.copytree(root / place, target / FOLDERS[name] / place, copy_function=disk.link)
         for record in RECORDS:
             if (root / record).is_file():
                 shutil.copy2(root / record, target / FOLDERS[name] / record)
         entries = _entries(statistics, name, root, parts, held)
         file = SplitFile(made=made, frames=entries)
-        artifacts.write_json(target / FOLDERS[name] / splits.NAME, file.model_dump(mode="json"))
+        disk.write_json(target / FOLDERS[name] / splits.NAME, file.model_dump(mode="json"))
     return target
 
 

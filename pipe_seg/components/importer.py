@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipe_seg import artifacts, images
+from pipe_seg import artifacts, disk, images
 from pipe_seg.annotations import coco, documents, folders, formats, frame_file, masks, prelabels, raster, source, yolo
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.folders import Layout
@@ -78,7 +78,7 @@ def run(order: Order, *, path: Path, frames_dir: Path | None, to: Path, report: 
         taken = _signed(_taken(found, order, _drawings(found, order), report), found, order)
         for item in taken:
             _tell(item)
-        with artifacts.locked(base):
+        with disk.locked(base):
             return _written(order, path, found, taken, base)
 
 
@@ -188,7 +188,7 @@ def _take(drawing: Drawing, order: Order, *, contours: bool) -> Taken:
 
 def _details(order: Order, path: Path, found: Source) -> dict[str, Any]:
     """Give the provenance that is kept with the data set."""
-    digest = artifacts.digest_file(path) if path.is_file() else None
+    digest = disk.digest_file(path) if path.is_file() else None
     return {
         "format": order.form,
         "source": str(path.absolute()),

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipe_seg import artifacts, images
+from pipe_seg import disk, images
 from pipe_seg.config import TransformSection
 from pipe_seg.data import augmentation, preprocessing
 from pipe_seg.schema import CLASS_NAMES, Frame
@@ -29,7 +29,7 @@ def run(section: TransformSection, *, frames: Iterable[Frame], per_class: int, s
     """
     chosen = _chosen(frames, per_class)
     rows = [_row(title, shown, per_class, section, seed) for title, shown in chosen.items() if shown]
-    with artifacts.environment(out):
+    with disk.environment(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(images.encode(np.concatenate([_title(COLUMNS, rows[0].shape[1]), *rows]), ".png"))
     return [frame.file_name for shown in chosen.values() for frame in shown]

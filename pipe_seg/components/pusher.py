@@ -7,7 +7,7 @@ from pipe_seg import artifacts, images
 from pipe_seg.artifacts import Evaluation, InfraBlessing, Model, PushedModel
 from pipe_seg.config import InfraValidatorSection, PusherSection
 from pipe_seg.errors import Problem, RefusedError
-from pipe_seg.serving import probe, store
+from pipe_seg.serving import labels, probe, store
 
 
 def run(
@@ -19,7 +19,7 @@ def run(
     validator: InfraValidatorSection,
     unblessed: bool = False,
 ) -> PushedModel:
-    """Publish ``model`` into ``section.store``.
+    """Publish ``model`` into ``section.store`` and call it the candidate.
 
     The infrastructure blessing is never waived: what does not load must not be served. ``unblessed``
     waives the evaluator's, and is written into the manifest.
@@ -56,4 +56,8 @@ def run(
         if answer["faults"] or answer["frames"] != 1:
             raise RefusedError(Problem(staged, "the staged copy does not answer", got="; ".join(answer["faults"])))
 
-    return PushedModel(store.publish(model.saved_model, store.local(section.store), facts, verify))
+    folder = store.local(section.store)
+    labels.read(folder)  # a file that cannot be read is told of before anything is published
+    version = store.publish(model.saved_model, folder, facts, verify)
+    labels.upload(folder, int(version.name))
+    return PushedModel(version)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipe_seg import artifacts
+from pipe_seg import disk
 from pipe_seg.annotations import splits
 from pipe_seg.annotations.splits import Entry, SplitFile
 from pipe_seg.data import grouping
@@ -50,7 +50,7 @@ def run(
     if not replace:
         _check_free(roots, files)
     for name, root in roots.items():
-        artifacts.write_json(root / splits.NAME, files[name].model_dump(mode="json"))
+        disk.write_json(root / splits.NAME, files[name].model_dump(mode="json"))
     return files
 
 

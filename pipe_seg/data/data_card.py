@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from pipe_seg import artifacts
+from pipe_seg import artifacts, disk
 from pipe_seg.data.tally import Tally
 from pipe_seg.schema import CLASS_NAMES
 
@@ -31,7 +31,7 @@ class Facts:
 def write(built: Path, facts: Facts) -> None:
     """Write ``data_card.json`` and ``DATA_CARD.md`` into the dataset's folder."""
     card = describe(facts)
-    artifacts.write_json(built / artifacts.DATA_CARD, card)
+    disk.write_json(built / artifacts.DATA_CARD, card)
     environment = Environment(
         loader=PackageLoader("pipe_seg.data"), autoescape=False, trim_blocks=True, lstrip_blocks=True
     )

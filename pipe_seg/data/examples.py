@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipe_seg import artifacts, images
+from pipe_seg import disk, images
 from pipe_seg.data import data_card
 from pipe_seg.data.data_card import Facts
 from pipe_seg.data.tally import Tally
@@ -137,7 +137,7 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     def download_and_prepare(self, **options: Any) -> None:
         """Build as TFDS does, one builder at a time; what a dead one left behind is cleared."""
         place = Path(self.data_dir).parent
-        with artifacts.locked(place, lambda: log.warning("another build holds %s: waiting", place)):
+        with disk.locked(place, lambda: log.warning("another build holds %s: waiting", place)):
             for stale in place.glob(f"incomplete.*_{self.version}"):
                 shutil.rmtree(stale, ignore_errors=True)
             super().download_and_prepare(**options)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipe_seg import artifacts, config, pipeline
+from pipe_seg import artifacts, config, disk, pipeline
 from pipe_seg.artifacts import Dataset
 from pipe_seg.config import Config
 from pipe_seg.data.training_data import TrainingData
@@ -157,7 +157,7 @@ class Climb:
         command += ["--init", str(init.path)] if init else []
         started = time.monotonic()
         run = json.loads(self._call(log, *command).splitlines()[-1])["run"]
-        artifacts.write_json(record, {"run": str(Path(run).absolute()), "seconds": time.monotonic() - started})
+        disk.write_json(record, {"run": str(Path(run).absolute()), "seconds": time.monotonic() - started})
         return Run(Path(run))
 
     def _call(self, log: Path, *command: str) -> str:

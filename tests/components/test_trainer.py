@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 from tensorboard.backend.event_processing import event_accumulator
 
-from pipe_seg.artifacts import Model, locked
+from pipe_seg.artifacts import Model
+from pipe_seg.disk import locked
 from tests import tiny_training
 from tests.conftest import ROOT, TINY_FLAGS, Command
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipe_seg import progress
+from pipe_seg import disk, progress
 from pipe_seg.cli import options
 from pipe_seg.cli.data import choices
 from pipe_seg.errors import InputDataError, RefusedError, Tolerance
@@ -30,7 +30,7 @@ def check(
     folder: Path, group_by: str, pattern: str | None, html: Path | None, on_bad: str, max_bad: str, as_json: bool
 ) -> None:
     """Read every frame and label of FOLDER: what is in it, and what is wrong. Exit 3 if anything is."""
-    from pipe_seg import artifacts, pipeline
+    from pipe_seg import pipeline
 
     tolerance = Tolerance(on_bad == "skip", choices.share(max_bad))
     choices.check_folder(folder, group_by, pattern)
@@ -39,7 +39,7 @@ def check(
     if html:
         from pipe_seg.components.example_validator import page
 
-        with artifacts.environment(html):
+        with disk.environment(html):
             html.write_text(page.render(statistics, anomalies), "utf-8", errors="backslashreplace")
     if as_json:
         found = [anomaly.to_json() for anomaly in anomalies]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipe_seg import artifacts
+from pipe_seg import artifacts, disk
 from pipe_seg.artifacts import Dataset, Evaluation, Model
 from pipe_seg.components.evaluator import report, tables
 from pipe_seg.components.evaluator.frames import FrameResult, judge
@@ -50,9 +50,7 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
     with artifacts.writing(
         out, component="evaluator", section=section.model_dump(), inputs=inputs, details=details
     ) as folder:
-        artifacts.write_json(
-            folder / SCORES, {**scores, "blessed": blessed, "reason": reason, "frames": _rows(results)}
-        )
+        disk.write_json(folder / SCORES, {**scores, "blessed": blessed, "reason": reason, "frames": _rows(results)})
         page = report.render(scores, results, blessed=blessed, reason=reason)
         (folder / REPORT).write_text(page, "utf-8")
     return Evaluation(out)

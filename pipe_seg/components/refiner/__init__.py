@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipe_seg import artifacts, images
+from pipe_seg import artifacts, disk, images
 from pipe_seg.annotations import coco, documents, formats, prelabels, raster
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.shapes import Size
@@ -185,7 +185,7 @@ def write_dataset(frames: Sequence[Refined], *, root: Path, out: Path, details: 
     with artifacts.writing(out, component="refiner", details=details) as folder:
         for name in FOLDERS.values():
             if (root / name).is_dir():
-                shutil.copytree(root / name, folder / name, copy_function=artifacts.link)
+                shutil.copytree(root / name, folder / name, copy_function=disk.link)
         _relabel(folder / FOLDERS["pbs"], root / FOLDERS["pbs"], frames)
         (folder / "refine.html").write_text(page, "utf-8")
 
@@ -244,7 +244,7 @@ def _relabel(target: Path, source: Path, frames: Sequence[Refined]) -> None:
         path = target / "annotations" / f"instances_{place}.json"
         path.unlink(missing_ok=True)
         path.parent.mkdir(exist_ok=True)
-        artifacts.write_json(path, content)
+        disk.write_json(path, content)
 
 
 def _forget(layout: Layout, path: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipe_seg import artifacts
+from pipe_seg import artifacts, disk
 from pipe_seg.artifacts import Model, TrainedModel
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted
@@ -133,7 +133,7 @@ def _publish(
     ) as folder:
         loop.average.set_weights(session.best)
         loop.average.save_weights(TrainedModel(folder).weights)
-        artifacts.write_json(TrainedModel(folder).history, state.history)
+        disk.write_json(TrainedModel(folder).history, state.history)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipe_seg import artifacts
+from pipe_seg import artifacts, disk
 from pipe_seg.components.trainer.state import State
 from pipe_seg.config import differences
 from pipe_seg.errors import ConfigError, MachineError, Problem, RefusedError
@@ -68,8 +68,8 @@ class Checkpoints:
             with artifacts.publishing(target) as folder:
                 self._checkpoint.write(str(folder / VARIABLES))
                 np.savez(folder / BEST, *best)
-                artifacts.write_json(folder / STATE, {"about": self._about, "state": state.to_json()})
-                artifacts.write_json(folder / MANIFEST, artifacts.digest_tree(folder))
+                disk.write_json(folder / STATE, {"about": self._about, "state": state.to_json()})
+                disk.write_json(folder / MANIFEST, disk.digest_tree(folder))
         except tf.errors.OpError as error:
             cure = "free space; then --resume goes on from the checkpoint before"
             raise MachineError(Problem(target, f"cannot be written: {_first_line(error)}", expected=cure)) from error
@@ -135,7 +135,7 @@ def damage(path: Path) -> str | None:
     """Say what is wrong with a checkpoint; None when every file is the one that was written."""
     try:
         told = json.loads((path / MANIFEST).read_text("utf-8"))
-        there = artifacts.digest_tree(path)
+        there = disk.digest_tree(path)
     except (OSError, ValueError) as error:
         return f"{MANIFEST}: {_first_line(error)}"
     del there[MANIFEST]
