@@ -130,8 +130,11 @@ class InfraBlessing(Artifact):
         return _blessed(self)
 
 
-class PushedModel(Artifact):
-    """A version in a model store."""
+@dataclass(frozen=True)
+class PushedModel:
+    """A version in a model store, which need not be on this machine."""
+
+    uri: str
 
 
 def _blessed(artifact: Artifact) -> bool:

@@ -55,7 +55,7 @@ def experiment(
         options.say("not saved")
         return
     pushed = pipeline.push(settings, second, store=target, unblessed=not yes or bool(save))
-    click.echo(f"saved      {pushed.path}")
+    click.echo(f"saved      {pushed.uri}")
 
 
 def ask_name(person: str | None) -> str:

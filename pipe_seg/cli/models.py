@@ -1,15 +1,14 @@
 """``models list | verify | promote | rollback | prune``: what a store holds and what of it is in service."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
 
 from pipe_seg.cli import options, results
 from pipe_seg.errors import PipeSegError, RefusedError
-from pipe_seg.schema import MODEL_NAME
 from pipe_seg.serving import labels, store
+from pipe_seg.serving.store.place import Place
 
 in_store = click.option(
     "--store", "uri", metavar="STORE", default="models", show_default=True, help="The store that `upload` fills."
@@ -26,14 +25,14 @@ def models() -> None:
 @options.as_json
 def list_(uri: str, as_json: bool) -> None:
     """Show every version with its labels and scores, oldest first."""
-    folder = store.local(uri)
-    named = labels.read(folder)
-    rows = [_row(folder, number, named) for number in store.versions(folder / MODEL_NAME)]
+    place = store.at(uri)
+    named = labels.read(place)
+    rows = [_row(place, number, named) for number in place.versions()]
     if as_json:
         click.echo(json.dumps(rows))
         return
     if not rows:
-        click.echo(f"no versions in {folder}/ yet: python cli.py upload last --to {folder}")
+        click.echo(f"no versions in {place.name} yet: python cli.py upload last --to {place.name}")
         return
     results.table(["version", "labels", "from", "iou", "dice", "blessed", ""], [list(row.values()) for row in rows])
 
@@ -44,13 +43,13 @@ def list_(uri: str, as_json: bool) -> None:
 @options.as_json
 def verify(version: int | None, uri: str, as_json: bool) -> None:
     """Compare every byte of VERSION, or of all, with what was published; exit 6 if anything differs."""
-    folder = store.local(uri)
-    numbers = store.versions(folder / MODEL_NAME) if version is None else [version]
+    place = store.at(uri)
+    numbers = place.versions() if version is None else [version]
     problems: dict[str, list[str]] = {}
     for number in numbers:
         try:
-            store.check(store.version(folder, number))
-            problems[str(number)] = []
+            with store.checked(place, number):
+                problems[str(number)] = []
         except RefusedError as error:
             problems[str(number)] = error.lines()
     if as_json:
@@ -69,7 +68,7 @@ def verify(version: int | None, uri: str, as_json: bool) -> None:
 @options.as_json
 def promote(version: int | None, unblessed: bool, uri: str, as_json: bool) -> None:
     """Put VERSION, or the candidate, into service: `stable` names it from now on."""
-    now, before = labels.promote(store.local(uri), version, unblessed=unblessed)
+    now, before = labels.promote(store.at(uri), version, unblessed=unblessed)
     _moved(now, before, as_json=as_json)
 
 
@@ -78,7 +77,7 @@ def promote(version: int | None, unblessed: bool, uri: str, as_json: bool) -> No
 @options.as_json
 def rollback(uri: str, as_json: bool) -> None:
     """Put back into service what was in service before."""
-    now, before = labels.rollback(store.local(uri))
+    now, before = labels.rollback(store.at(uri))
     _moved(now, before, as_json=as_json)
 
 
@@ -88,7 +87,7 @@ def rollback(uri: str, as_json: bool) -> None:
 @options.as_json
 def prune(keep: int, uri: str, as_json: bool) -> None:
     """Remove old versions; the newest N and those with a label stay."""
-    gone = labels.prune(store.local(uri), keep)
+    gone = labels.prune(store.at(uri), keep)
     click.echo(json.dumps(gone) if as_json else f"removed    {', '.join(map(str, gone)) or 'nothing'}")
 
 
@@ -101,9 +100,9 @@ def _moved(now: int, before: int | None, *, as_json: bool) -> None:
         click.echo(f"stable     {now}{f', was {before}' if before else ''}")
 
 
-def _row(folder: Path, number: int, named: dict[str, int]) -> dict[str, Any]:
+def _row(place: Place, number: int, named: dict[str, int]) -> dict[str, Any]:
     try:
-        told, fault = store.manifest(store.version(folder, number)), ""
+        told, fault = store.manifest(place, number), ""
     except PipeSegError as error:
         told, fault = {}, error.lines()[0]
     scores = told.get("scores", {})

@@ -9,13 +9,13 @@ import click
 from pipe_seg import pipeline, run_folder
 from pipe_seg.cli import options, results
 from pipe_seg.errors import ConfigError, PipeSegError, Problem
-from pipe_seg.schema import MODEL_NAME
 from pipe_seg.serving import labels, store
+from pipe_seg.serving.store.place import Place
 
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.option("--to", "target", metavar="STORE", help="A folder in TF Serving's layout [default: pusher.store].")
+@click.option("--to", "target", metavar="STORE", help="A folder, s3://, gs:// or sftp:// [default: pusher.store].")
 @click.option("--yes", is_flag=True, help="Answer the question; it never stands in for a blessing.")
 @click.option(
     "--unblessed", is_flag=True, help="Publish though the evaluator did not bless it; written into the manifest."
@@ -28,7 +28,7 @@ def upload(run: str, target: str | None, yes: bool, unblessed: bool, runs: Path,
     settings = found.config
     if found.scores is None:
         raise ConfigError(Problem(found.path, "this run was not evaluated", expected="a run that ended well"))
-    where = store.local(target or settings.pusher.store)
+    where = store.at(target or settings.pusher.store)
     options.say(results.summary(found))
     options.say(served_now(where))
     answered = not yes and ask(blessed=bool(found.scores["blessed"]))
@@ -37,10 +37,10 @@ def upload(run: str, target: str | None, yes: bool, unblessed: bool, runs: Path,
         return
     pushed = pipeline.push(settings, found, store=target, unblessed=unblessed or answered)
     if as_json:
-        click.echo(json.dumps({"version": str(pushed.path)}))
+        click.echo(json.dumps({"version": pushed.uri}))
         return
-    click.echo(f"saved      {pushed.path}, labelled candidate")
-    click.echo(f"next       python cli.py models promote --store {where}")
+    click.echo(f"saved      {pushed.uri}, labelled candidate")
+    click.echo(f"next       python cli.py models promote --store {where.name}")
 
 
 def ask(*, blessed: bool) -> bool:
@@ -58,14 +58,13 @@ def ask(*, blessed: bool) -> bool:
     return click.confirm("Save the model to the server? (--yes)", default=blessed, err=True)
 
 
-def served_now(folder: Path) -> str:
+def served_now(place: Place) -> str:
     """Give the scores of the stable version of a store; of the newest where none is."""
-    base = folder / MODEL_NAME
-    number = labels.read(folder).get(labels.STABLE) or max(store.versions(base), default=None)
+    number = labels.read(place).get(labels.STABLE) or max(place.versions(), default=None)
     if number is None:
-        return f"served now nothing in {folder}"
+        return f"served now nothing in {place.name}"
     try:
-        manifest = store.manifest(base / str(number))
+        manifest = store.manifest(place, number)
         scores, words = manifest["scores"], results.rendered(manifest)
     except (PipeSegError, KeyError):
         return f"served now version {number}, without a readable manifest"

@@ -56,8 +56,8 @@ def run(
         if answer["faults"] or answer["frames"] != 1:
             raise RefusedError(Problem(staged, "the staged copy does not answer", got="; ".join(answer["faults"])))
 
-    folder = store.local(section.store)
-    labels.read(folder)  # a file that cannot be read is told of before anything is published
-    version = store.publish(model.saved_model, folder, facts, verify)
-    labels.upload(folder, int(version.name))
-    return PushedModel(version)
+    place = store.at(section.store)
+    labels.read(place)  # a file that cannot be read is told of before anything is published
+    number = store.publish(place, model.saved_model, facts, verify)
+    labels.upload(place, number)
+    return PushedModel(place.named(number))

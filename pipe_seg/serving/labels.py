@@ -1,48 +1,44 @@
-"""Which versions of a store are served under which label: ``STORE/models.config``, as TF Serving reads it.
+"""Which versions of a store are served under which label: its ``models.config``, as TF Serving reads it.
 
-That file is all there is: labels, and the versions to load, move together by one rename of it. ``stable`` is what is in
-service, ``previous`` what was before it, ``candidate`` what was uploaded last. Entries of other models, and the
-``base_path`` of ours, stay as they are.
+That file is all there is: labels, and the versions to load, move together. ``stable`` is what is in service,
+``previous`` what was before it, ``candidate`` what was uploaded last. Entries of other models, and the ``base_path`` of
+ours, stay as they are.
 """
 
 import re
-import shutil
-import uuid
-from pathlib import Path
+from collections.abc import Callable, MutableMapping
+from typing import TypeVar
 
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
-from pipe_seg import disk
 from pipe_seg.errors import ConfigError, Problem, RefusedError
 from pipe_seg.schema import MODEL_NAME
 from pipe_seg.serving import store
+from pipe_seg.serving.store.place import LABELS, Place
 
-FILE = "models.config"
 STABLE, CANDIDATE, PREVIOUS = "stable", "candidate", "previous"
-WITHDRAWN = ".withdrawn-"
-PLACE = re.compile(r"^(\d+):(\d+) : (.*)$", re.DOTALL)
+WHERE = re.compile(r"^(\d+):(\d+) : (.*)$", re.DOTALL)
+Labels = MutableMapping[str, int]
+T = TypeVar("T")
 
 
-def read(folder: Path) -> dict[str, int]:
-    """Give the version of each label in the store ``folder``; {} where nothing was labelled.
+def read(place: Place) -> dict[str, int]:
+    """Give the version of each label; {} where nothing was labelled.
 
     Raises:
         ConfigError: ``models.config`` is not what TF Serving would read.
     """
-    return dict(_entry(_load(folder), folder).version_labels)
+    return dict(_entry(_parsed(place)[0], place).version_labels)
 
 
-def upload(folder: Path, version: int) -> None:
-    """Call ``version`` the candidate."""
-    with disk.locked(folder):
-        config = _load(folder)
-        _entry(config, folder).version_labels[CANDIDATE] = version
-        _write(folder, config)
+def upload(place: Place, number: int) -> None:
+    """Call a version the candidate."""
+    _change(place, lambda labels: labels.update({CANDIDATE: number}))
 
 
-def promote(folder: Path, version: int | None = None, *, unblessed: bool = False) -> tuple[int, int | None]:
-    """Call ``version``, or the candidate, stable, after every byte of it was checked.
+def promote(place: Place, number: int | None = None, *, unblessed: bool = False) -> tuple[int, int | None]:
+    """Call a version, the candidate if none is named, stable, after every byte of it was checked.
 
     Returns:
         The version that is stable now, and the one before it. Asked again for the same, nothing changes.
@@ -51,30 +47,30 @@ def promote(folder: Path, version: int | None = None, *, unblessed: bool = False
         ConfigError: there is no such version, or no candidate.
         RefusedError: it is not as it was published, or not blessed and ``unblessed`` does not say that this is known.
     """
-    with disk.locked(folder):
-        config = _load(folder)
-        labels = _entry(config, folder).version_labels
-        before, wanted = dict(labels), version or labels.get(CANDIDATE, 0)
+
+    def alter(labels: Labels) -> tuple[int, int | None]:
+        wanted, before = number or labels.get(CANDIDATE), labels.get(STABLE)
         if not wanted:
-            raise ConfigError(Problem(folder / FILE, "no version is labelled candidate", expected="models promote N"))
-        if before.get(STABLE) == wanted:
-            return wanted, before.get(PREVIOUS)
-        found = store.version(folder, wanted)
-        store.check(found)
-        if not (store.manifest(found).get("blessed") or unblessed):
-            raise RefusedError(
-                Problem(found, "not blessed by the evaluator", expected="a better model, or --unblessed")
-            )
+            cure = "models promote N"
+            raise ConfigError(Problem(f"{place.name}/{LABELS}", "no version is labelled candidate", expected=cure))
+        if before == wanted:
+            return wanted, before
+        with store.checked(place, wanted):
+            blessed = store.manifest(place, wanted).get("blessed") is True
+        if not (blessed or unblessed):
+            cure = "a better model, or --unblessed"
+            raise RefusedError(Problem(place.named(wanted), "not blessed by the evaluator", expected=cure))
+        if before:
+            labels[PREVIOUS] = before
         labels[STABLE] = wanted
-        if STABLE in before:
-            labels[PREVIOUS] = before[STABLE]
-        if before.get(CANDIDATE) == wanted:
+        if labels.get(CANDIDATE) == wanted:
             del labels[CANDIDATE]
-        _write(folder, config)
-        return wanted, before.get(STABLE)
+        return wanted, before
+
+    return _change(place, alter)
 
 
-def rollback(folder: Path) -> tuple[int, int]:
+def rollback(place: Place) -> tuple[int, int]:
     """Call stable what was so before; done twice it is done once.
 
     Returns:
@@ -84,68 +80,66 @@ def rollback(folder: Path) -> tuple[int, int]:
         ConfigError: there is none before it.
         RefusedError: it is not as it was published.
     """
-    with disk.locked(folder):
-        config = _load(folder)
-        labels = _entry(config, folder).version_labels
-        if PREVIOUS not in labels:
-            raise ConfigError(Problem(folder / FILE, "nothing was stable before", expected="models promote N"))
+
+    def alter(labels: Labels) -> tuple[int, int]:
+        if PREVIOUS not in labels or STABLE not in labels:
+            cure = "models promote N"
+            raise ConfigError(Problem(f"{place.name}/{LABELS}", "nothing was stable before", expected=cure))
         now, back = labels[STABLE], labels[PREVIOUS]
         if now != back:
-            store.check(store.version(folder, back))
-            labels[STABLE] = back
-            _write(folder, config)
+            with store.checked(place, back):
+                labels[STABLE] = back
         return back, now
 
+    return _change(place, alter)
 
-def prune(folder: Path, keep: int) -> list[int]:
+
+def prune(place: Place, keep: int) -> list[int]:
     """Remove all versions but the newest ``keep`` and those with a label; give what was removed.
 
-    A version goes by one rename; what a killed call left is removed by the next.
+    What a killed call left is removed by the next.
     """
-    base = folder / MODEL_NAME
-    with disk.environment(folder), disk.locked(folder):
-        held = set(read(folder).values())
-        numbers = store.versions(base)
-        gone = [number for number in numbers[: max(len(numbers) - keep, 0)] if number not in held]
+    with place.held():
+        place.sweep()
+        held = set(read(place).values())
+        gone = [number for number in place.versions()[:-keep] if number not in held]
         for number in gone:
-            (base / str(number)).rename(base / f"{WITHDRAWN}{number}-{uuid.uuid4().hex}")
-        if base.is_dir():
-            disk.sync(base)
-        for path in base.glob(f"{WITHDRAWN}*"):
-            shutil.rmtree(path)
+            place.withdraw(number)
     return gone
 
 
-def _load(folder: Path) -> ModelServerConfig:
-    path, config = folder / FILE, ModelServerConfig()
+def _change(place: Place, alter: Callable[[Labels], T]) -> T:
+    """Let ``alter`` change the labels; again from what they are then, if somebody else was quicker."""
+    with place.held():
+        while True:
+            config, revision = _parsed(place)
+            entry = _entry(config, place)
+            before = dict(entry.version_labels)
+            result = alter(entry.version_labels)
+            if dict(entry.version_labels) == before:
+                return result
+            del entry.model_version_policy.specific.versions[:]
+            entry.model_version_policy.specific.versions.extend(sorted(set(entry.version_labels.values())))
+            if place.relabel(text_format.MessageToString(config), revision):
+                return result
+
+
+def _parsed(place: Place) -> tuple[ModelServerConfig, int]:
+    config = ModelServerConfig()
+    text, revision = place.labels()
     try:
-        text_format.Parse(path.read_text("utf-8"), config)
-    except FileNotFoundError:
-        pass
+        text_format.Parse(text or "", config)
     except text_format.ParseError as error:
-        place = PLACE.match(str(error))
-        line, what = (int(place[1]), place[3]) if place else (None, str(error))
-        raise ConfigError(Problem(path, what, line, expected="TF Serving's ModelServerConfig as text")) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(Problem(path, f"cannot be read: {error}")) from error
-    return config
+        where = WHERE.match(str(error))
+        line, what = (int(where[1]), where[3]) if where else (None, str(error))
+        cure = "TF Serving's ModelServerConfig as text"
+        raise ConfigError(Problem(f"{place.name}/{LABELS}", what, line, expected=cure)) from error
+    return config, revision
 
 
-def _entry(config: ModelServerConfig, folder: Path) -> ModelConfig:
+def _entry(config: ModelServerConfig, place: Place) -> ModelConfig:
     """Give our entry of ``config``, made if it is not there."""
     for entry in config.model_config_list.config:
         if entry.name == MODEL_NAME:
             return entry
-    return config.model_config_list.config.add(
-        name=MODEL_NAME, base_path=str((folder / MODEL_NAME).absolute()), model_platform="tensorflow"
-    )
-
-
-def _write(folder: Path, config: ModelServerConfig) -> None:
-    """Write ``config`` with every labelled version to be loaded, and no other."""
-    entry = _entry(config, folder)
-    del entry.model_version_policy.specific.versions[:]
-    entry.model_version_policy.specific.versions.extend(sorted(set(entry.version_labels.values())))
-    with disk.environment(folder):
-        disk.write_text(folder / FILE, text_format.MessageToString(config))
-        disk.sync(folder)
+    return config.model_config_list.config.add(name=MODEL_NAME, base_path=place.base, model_platform="tensorflow")

@@ -43,8 +43,8 @@ def test_a_killed_upload_leaves_whole_versions_only(runs: Path, tmp_path: Path) 
         time.sleep(dice.uniform(0.2, 1.05) * whole)
         process.kill()
         process.wait()
-        for version in store.versions(target / "pipe_seg"):
+        for version in store.at(str(target)).versions():
             store.check(target / "pipe_seg" / str(version))
-    before = len(store.versions(target / "pipe_seg"))
+    before = len(store.at(str(target)).versions())
     subprocess.run(command, capture_output=True, cwd=ROOT, check=True)
-    assert len(store.versions(target / "pipe_seg")) == before + 1
+    assert len(store.at(str(target)).versions()) == before + 1

@@ -7,50 +7,54 @@ from pathlib import Path
 import pytest
 
 from pipe_seg import disk
-from pipe_seg.errors import ConfigError, RefusedError
+from pipe_seg.errors import ConfigError, MachineError, RefusedError
 from pipe_seg.serving import store
+from tests.serving import servers
+from tests.serving.conftest import Fresh
 
 
-@pytest.fixture
-def saved_model(tmp_path: Path) -> Path:
-    folder = tmp_path / "saved_model"
-    (folder / "variables").mkdir(parents=True)
-    (folder / "saved_model.pb").write_bytes(b"graph")
-    (folder / "variables" / "variables.index").write_bytes(b"index")
-    return folder
+def publish(saved_model: Path, uri: object) -> int:
+    return store.publish(store.at(str(uri)), saved_model, {"scores": {"iou": 0.5}}, lambda staged: None)
 
 
-def publish(saved_model: Path, folder: Path) -> Path:
-    return store.publish(saved_model, folder, {"scores": {"iou": 0.5}}, lambda staged: None)
+def published(saved_model: Path, folder: Path) -> Path:
+    return folder / "pipe_seg" / str(publish(saved_model, folder))
 
 
-def test_versions_count_up_and_are_never_written_again(saved_model: Path, tmp_path: Path) -> None:
-    first, second = (publish(saved_model, tmp_path / "store") for _ in range(2))
-    assert [first.name, second.name] == ["1", "2"]
-    assert store.manifest(second)["scores"] == {"iou": 0.5}
-    store.check(first)
+def test_versions_count_up_and_are_never_written_again(saved_model: Path, fresh: Fresh) -> None:
+    uri = fresh()
+    assert [publish(saved_model, uri) for _ in range(2)] == [1, 2]
+    place = store.at(uri)
+    assert place.versions() == [1, 2]
+    assert store.manifest(place, 2)["scores"] == {"iou": 0.5}
+    with store.checked(place, 1) as folder:
+        assert (folder / "variables" / "variables.index").read_bytes() == b"index"
+    with pytest.raises(ConfigError, match=r"no such version \(got 3\); expected 1, 2"):
+        store.manifest(place, 3)
 
 
 def test_only_the_names_tf_serving_reads_are_versions(saved_model: Path, tmp_path: Path) -> None:
     base = tmp_path / "store" / "pipe_seg"
     for name in ("01", "+7", "-1", "8.tmp", ".9", "1_0", "١", "0", "labels"):
         (base / name).mkdir(parents=True)
-    assert publish(saved_model, tmp_path / "store").name == "1"
+    assert publish(saved_model, tmp_path / "store") == 1
 
 
-def test_what_is_refused_leaves_nothing(saved_model: Path, tmp_path: Path) -> None:
+def test_what_is_refused_leaves_nothing(saved_model: Path, fresh: Fresh) -> None:
     def refuse(staged: Path) -> None:
         assert (staged / "saved_model.pb").is_file()
         raise RefusedError("no")
 
+    place = store.at(fresh())
     with pytest.raises(RefusedError):
-        store.publish(saved_model, tmp_path / "store", {}, refuse)
-    assert list((tmp_path / "store" / "pipe_seg").iterdir()) == []
+        store.publish(place, saved_model, {}, refuse)
+    assert place.versions() == []
+    assert publish(saved_model, place.name) == 1
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "not in the manifest"])
 def test_every_damaged_file_is_named(saved_model: Path, tmp_path: Path, damage: str) -> None:
-    version = publish(saved_model, tmp_path / "store")
+    version = published(saved_model, tmp_path / "store")
     path = version / "variables" / ("extra" if damage.startswith("not") else "variables.index")
     path.unlink() if damage == "missing" else path.write_bytes(b"other")
     with pytest.raises(RefusedError) as caught:
@@ -60,7 +64,7 @@ def test_every_damaged_file_is_named(saved_model: Path, tmp_path: Path, damage: 
 
 def test_every_mutation_of_a_version_is_named(saved_model: Path, tmp_path: Path) -> None:
     """Bits flipped in every file, files added, deleted, renamed, swapped, cut short, and exchanged for links."""
-    pristine = publish(saved_model, tmp_path / "store")
+    pristine = published(saved_model, tmp_path / "store")
     dice = random.Random(5)
     for number in range(200):
         version = Path(shutil.copytree(pristine, tmp_path / str(number)))
@@ -127,21 +131,56 @@ MUTATIONS = (_flipped, _added, _deleted, _renamed, _swapped, _cut, _linked)
 
 def test_an_empty_folder_is_not_taken_for_a_free_number(saved_model: Path, tmp_path: Path) -> None:
     (tmp_path / "store" / "pipe_seg" / "1").mkdir(parents=True)
-    assert publish(saved_model, tmp_path / "store").name == "2"
+    assert publish(saved_model, tmp_path / "store") == 2
     (tmp_path / "new").mkdir()
     assert not disk.rename_new(tmp_path / "new", tmp_path / "store" / "pipe_seg" / "1")
     assert disk.rename_new(tmp_path / "new", tmp_path / "free")
 
 
-def test_many_at_once_lose_nothing(saved_model: Path, tmp_path: Path) -> None:
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        versions = list(pool.map(lambda _: publish(saved_model, tmp_path / "store"), range(40)))
-    assert sorted(int(version.name) for version in versions) == list(range(1, 41))
+def test_many_at_once_lose_nothing(saved_model: Path, fresh: Fresh) -> None:
+    uri = fresh()
+    number = 40 if "://" not in uri else 12
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        versions = list(pool.map(lambda _: publish(saved_model, uri), range(number)))
+    assert sorted(versions) == list(range(1, number + 1))
+    place = store.at(uri)
+    assert place.versions() == sorted(versions)
     for version in versions:
-        store.check(version)
+        with store.checked(place, version):
+            pass
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/x", "http://host/x", "file://host/x"])
+def test_a_version_without_its_graph_is_none(saved_model: Path, s3_environment: dict[str, str]) -> None:
+    """What a killed upload leaves in an object store: a claimed number, and all files but the last."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_environment.items():
+            patch.setenv(name, value)
+        place = store.at(f"s3://{servers.BUCKET}/killed")
+        publish(saved_model, place.name)
+        place.withdraw(1)
+        assert place.versions() == []
+        assert publish(saved_model, place.name) == 2  # a number is never given twice
+
+
+@pytest.mark.parametrize("uri", ["http://host/x", "file://host/x", "mlflow://x"])
 def test_another_scheme_is_refused(uri: str) -> None:
-    with pytest.raises(ConfigError, match="not a folder"):
-        store.local(uri)
+    with pytest.raises(ConfigError, match="not a store"):
+        store.at(uri)
+
+
+def test_no_secret_is_taken_from_a_uri_or_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        store.at("sftp://anna:hunter2@host/models")
+    assert caught.value.lines() == ["sftp://host: a password in it; expected credentials in the environment, or a key"]
+
+
+def test_who_may_not_is_told_so_without_secrets(s3_environment: dict[str, str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (s3_environment | {"AWS_SECRET_ACCESS_KEY": "wrong-secret"}).items():
+            patch.setenv(name, value)
+        with pytest.raises(MachineError, match="cannot be reached: ") as caught:
+            store.at(f"s3://{servers.BUCKET}/x").versions()
+    told = " ".join(caught.value.lines())
+    assert "credentials for it in the environment" in told
+    assert "wrong-secret" not in told
+    assert servers.SECRET not in told

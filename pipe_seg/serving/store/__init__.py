@@ -1,0 +1,134 @@
+"""A versioned model store in TF Serving's layout: ``STORE/pipe_seg/17/saved_model.pb``.
+
+A version is staged under a name that TF Serving does not read, read back, verified, and only then given its number.
+It is never written again. ``manifest.json`` in it has the sha256 of every file, and of itself.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipe_seg import disk
+from pipe_seg.errors import ConfigError, Problem, RefusedError
+from pipe_seg.serving.store.folder import Folder
+from pipe_seg.serving.store.place import MANIFEST, Place
+from pipe_seg.serving.store.remote import SCHEMES, Remote
+
+
+def at(uri: str) -> Place:
+    """Give the store that ``uri`` names: a path, ``file://``, ``s3://``, ``gs://`` or ``sftp://``.
+
+    Raises:
+        ConfigError: another scheme, a password in it, or a package that is not installed.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return Folder(Path(uri))
+    if scheme == "file" and rest.startswith("/"):
+        return Folder(Path(rest))
+    if scheme in SCHEMES:
+        return Remote(uri)
+    known = "a path, file:///…, " + ", ".join(f"{name}://…" for name in SCHEMES)
+    raise ConfigError(Problem("--to", "not a store", got=f"{scheme}://…", expected=known))
+
+
+def publish(place: Place, saved_model: Path, facts: Mapping[str, Any], verify: Callable[[Path], None]) -> int:
+    """Publish a copy of ``saved_model`` as the next version and give its number.
+
+    Args:
+        place: the store.
+        saved_model: the folder with ``saved_model.pb``.
+        facts: what goes into the manifest beside the digests.
+        verify: called with what was staged, read back, before anybody can see it; raises to refuse.
+
+    Raises:
+        RefusedError: what was staged is not what was to be published, or ``verify`` refused.
+        MachineError: the store cannot be reached or written.
+    """
+    told = {**facts, "files": disk.digest_tree(saved_model)}
+    with place.staged(saved_model, disk.as_json(told | {"digest": _digest(told)})) as staging:
+        with place.fetched(staging) as folder:
+            check(folder)
+            verify(folder)
+        return place.claim(staging)
+
+
+def manifest(place: Place, number: int) -> dict[str, Any]:
+    """Give what was written when a version was published.
+
+    Raises:
+        ConfigError: there is no such version.
+        RefusedError: it was not, or is not as it was written.
+    """
+    _there(place, number)
+    return _manifest(place.text(f"{place.model}/{number}/{MANIFEST}"), f"{place.named(number)}/{MANIFEST}")
+
+
+@contextmanager
+def checked(place: Place, number: int) -> Iterator[Path]:
+    """Give a folder with a version, the store's own where it is one, after every file was compared with the manifest.
+
+    Raises:
+        ConfigError: there is no such version.
+        RefusedError: a file was changed, is missing, does not belong, or is not a plain file.
+    """
+    _there(place, number)
+    with place.fetched(str(number)) as folder:
+        check(folder, place.named(number))
+        yield folder
+
+
+def check(folder: Path, name: str | None = None) -> None:
+    """Compare every file of a version in a folder with the manifest there; ``name`` is what faults are told of.
+
+    Raises:
+        RefusedError: as ``checked``.
+    """
+
+    def fault(path: str, what: str) -> Problem:
+        return Problem(f"{name or folder}/{path}", what)
+
+    inside = sorted(folder.rglob("*"))
+    odd = [path for path in inside if path.is_symlink() or not (path.is_file() or path.is_dir())]
+    if folder.is_symlink() or odd:
+        raise RefusedError(
+            *(fault(path.relative_to(folder).as_posix(), "not a plain file or folder") for path in odd or [folder])
+        )
+    told = folder / MANIFEST
+    expected = _manifest(told.read_bytes() if told.is_file() else None, f"{name or folder}/{MANIFEST}")["files"]
+    found = disk.digest_tree(folder)
+    found.pop(MANIFEST, None)
+    problems = [fault(path, "missing") for path in sorted(set(expected) - set(found))]
+    problems += [fault(path, "not in the manifest") for path in sorted(set(found) - set(expected))]
+    both = sorted(set(found) & set(expected))
+    problems += [fault(path, "changed") for path in both if found[path] != expected[path]]
+    if problems:
+        raise RefusedError(*problems)
+
+
+def _there(place: Place, number: int) -> None:
+    numbers = place.versions()
+    if number not in numbers:
+        there = ", ".join(map(str, numbers)) or "none there yet"
+        raise ConfigError(Problem(place.name, "no such version", got=number, expected=there))
+
+
+def _manifest(text: str | bytes | None, name: str) -> dict[str, Any]:
+    if text is None:
+        raise RefusedError(Problem(name, "missing"))
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+        told = dict(json.loads(text))
+        whole = disk.as_json(told) == text and told.pop("digest") == _digest(told)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RefusedError(Problem(name, f"cannot be read: {error}")) from error
+    if not whole:
+        raise RefusedError(Problem(name, "changed"))
+    return told
+
+
+def _digest(told: Mapping[str, Any]) -> str:
+    return hashlib.sha256(disk.as_json(told).encode()).hexdigest()

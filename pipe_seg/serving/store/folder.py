@@ -1,0 +1,98 @@
+"""A store in a folder, on a disk or on NFS: everything appears by one rename."""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipe_seg import disk
+from pipe_seg.errors import MachineError, Problem
+from pipe_seg.schema import MODEL_NAME
+from pipe_seg.serving.store.place import LABELS, MANIFEST, STAGING, WITHDRAWN, Place, numbers
+
+
+class Folder(Place):
+    """A folder as a store."""
+
+    def __init__(self, root: Path) -> None:
+        """Take the folder; it is made when something is published."""
+        self._root, self._base = root, root / MODEL_NAME
+        self.name, self.base = str(root), str(self._base.absolute())
+
+    def versions(self) -> list[int]:
+        """See ``Place``."""
+        if not self._base.is_dir():
+            return []
+        return numbers(path.name for path in self._base.iterdir() if path.is_dir())
+
+    def text(self, path: str) -> bytes | None:
+        """See ``Place``."""
+        try:
+            return (self._root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise MachineError(Problem(self._root / path, f"cannot be read: {error.strerror}")) from error
+
+    @contextmanager
+    def staged(self, saved_model: Path, manifest: str) -> Iterator[str]:
+        """See ``Place``."""
+        staging = self._base / f"{STAGING}{uuid.uuid4().hex}"
+        with disk.environment(self._root):
+            self._base.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copytree(saved_model, staging)
+                disk.write_text(staging / MANIFEST, manifest)
+                disk.sync_tree(staging)
+                yield staging.name
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+
+    @contextmanager
+    def fetched(self, name: str) -> Iterator[Path]:
+        """See ``Place``."""
+        yield self._base / name
+
+    def claim(self, staging: str) -> int:
+        """See ``Place``."""
+        while True:
+            number = max(self.versions(), default=0) + 1
+            if disk.rename_new(self._base / staging, self._base / str(number)):
+                disk.sync(self._base)
+                return number
+
+    def withdraw(self, number: int) -> None:
+        """See ``Place``."""
+        aside = self._base / f"{WITHDRAWN}{number}-{uuid.uuid4().hex}"
+        with disk.environment(self._root):
+            (self._base / str(number)).rename(aside)
+            disk.sync(self._base)
+            shutil.rmtree(aside)
+
+    def sweep(self) -> None:
+        """See ``Place``."""
+        with disk.environment(self._root):
+            for path in self._base.glob(f"{WITHDRAWN}*"):
+                shutil.rmtree(path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """See ``Place``."""
+        if not self._root.is_dir():
+            yield
+            return
+        with disk.locked(self._root):
+            yield
+
+    def labels(self) -> tuple[str | None, int]:
+        """See ``Place``; a revision is not needed: ``held`` holds."""
+        text = self.text(LABELS)
+        return None if text is None else text.decode("utf-8", "replace"), 0
+
+    def relabel(self, text: str, revision: int) -> bool:
+        """See ``Place``."""
+        with disk.environment(self._root):
+            disk.write_text(self._root / LABELS, text)
+            disk.sync(self._root)
+        return True
