@@ -26,6 +26,10 @@ EIGHT_BIT = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr", "RGBX")
 ORIENTATION_TAG = 0x0112
 
 
+class TooLargeError(ValueError):
+    """An image of more bytes or pixels than is safe."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What an image file says of itself before it is decoded; ``mode`` is Pillow's (``RGB``, ``L``, ``P`` …)."""
@@ -64,15 +68,16 @@ def header(data: bytes, formats: tuple[str, ...] = FORMATS) -> Header:
     if not data:
         raise ValueError("empty file")
     if len(data) > MAX_BYTES:
-        raise ValueError(f"file of {len(data)} bytes, more than {MAX_BYTES}")
+        raise TooLargeError(f"file of {len(data)} bytes, more than {MAX_BYTES}")
     found = _header(data)
     if found.format not in formats:
         raise ValueError(f"{found.format} image")
     least = MIN_SIDE_PX if formats is FORMATS else 1
     if min(found.height, found.width) < least or max(found.height, found.width) > MAX_SIDE_PX:
-        raise ValueError(f"{found.width}x{found.height}: each side must be {least} to {MAX_SIDE_PX} px")
+        kind = ValueError if min(found.height, found.width) < least else TooLargeError
+        raise kind(f"{found.width}x{found.height}: each side must be {least} to {MAX_SIDE_PX} px")
     if found.height * found.width > MAX_PIXELS:
-        raise ValueError(f"{found.width}x{found.height}: more than {MAX_PIXELS // 1_000_000} Mpx")
+        raise TooLargeError(f"{found.width}x{found.height}: more than {MAX_PIXELS // 1_000_000} Mpx")
     if formats is FORMATS and found.mode not in EIGHT_BIT:
         raise ValueError(f"image of mode {found.mode}, not of 8 bits a channel")
     if found.format == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
@@ -91,7 +96,7 @@ def _header(data: bytes) -> Header:
                 orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
                 return Header(form, image.height, image.width, image.mode, orientation)
     except Image.DecompressionBombError as error:
-        raise ValueError("too large to be decoded safely") from error
+        raise TooLargeError("too large to be decoded safely") from error
     except UnidentifiedImageError as error:
         raise ValueError(_likeness(data)) from error
     except ValueError:

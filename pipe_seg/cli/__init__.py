@@ -25,6 +25,7 @@ VERBS = {
     "export": ("pipe_seg.cli.export", "export", "Write a run's model as a SavedModel."),
     "upload": ("pipe_seg.cli.upload", "upload", "Publish a run's model into a model store."),
     "models": ("pipe_seg.cli.models", "models", "What a store holds and what of it is in service."),
+    "serve": ("pipe_seg.cli.serve", "serve", "Answer over HTTP and gRPC, with a page to look at."),
     "ladder": ("pipe_seg.cli.ladder", "ladder", "What each rung of a recipe adds, over seeds and folds."),
     "runs": ("pipe_seg.cli.runs", "runs", "List, show and compare runs."),
 }

@@ -35,7 +35,10 @@ def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path, ch
     network = models.build(config.model)
     models.load_weights(network, trained.weights)
     plain = Inference.of(config)
-    frozen = freeze(folding.fold(config.model, network, precision=precision), plain.size)
+    portable = freeze(folding.fold(config.model, network, precision="float32"), plain.size)
+    frozen = portable
+    if precision != "float32":
+        frozen = freeze(folding.fold(config.model, network, precision=precision), plain.size)
     threshold, blob = config.evaluator.threshold, config.export.minimum_blob
     if threshold == "auto":
         frames = _scores(frozen, plain, tuning)
@@ -60,7 +63,7 @@ def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path, ch
     with artifacts.writing(
         out, component="export", section=config.export.model_dump(), inputs=inputs, details=details
     ) as folder:
-        save(Predictor(frozen, inference), folder / "saved_model")
+        save(Predictor(frozen, inference, portable), folder / "saved_model")
     return Model(out)
 
 
@@ -100,6 +103,7 @@ def save(predictor: Predictor, target: Path) -> None:
         labels = Path(scratch) / "labels.txt"
         labels.write_text("".join(f"{name}\n" for name in CLASS_NAMES), "utf-8")
         module.labels = tf.saved_model.Asset(str(labels))
-        tf.saved_model.save(module, str(target), signatures=signatures)
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # nobody trains it further
+        tf.saved_model.save(module, str(target), signatures=signatures, options=options)
     (target / "variables").mkdir(exist_ok=True)
     warmup.write(target)

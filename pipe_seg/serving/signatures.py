@@ -12,19 +12,23 @@ from pipe_seg.serving.inference import Answers, Inference
 class Predictor(tf.Module):
     """A folded network with decoding, letterbox, resize back, threshold and PNG around it.
 
-    Training validates with the same object that is later exported, so both give the same numbers.
+    Training validates with the same object that is later exported, so both give the same numbers. ``network`` is the
+    bare network as a graph of its own, in float32, for other runtimes to take over.
 
     Args:
         network: frames (batch, height, width, 3) float32 0…255 → logits (batch, height, width, 1).
         inference: how it is asked, and from which probability a pixel is claimed.
+        portable: the same network in float32, where ``network`` computes in less.
     """
 
-    def __init__(self, network: Answers, inference: Inference) -> None:
+    def __init__(self, network: Answers, inference: Inference, portable: Answers | None = None) -> None:
         """Wrap ``network``."""
         super().__init__(name="predictor")
         self._network = inference.around(network)
         self._size = inference.fitted
         self._threshold = inference.threshold
+        signature = [tf.TensorSpec((None, *inference.size, 3), tf.float32, "image")]
+        self.network = tf.function(portable or network, input_signature=signature)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, "image")])
     def predict_arrays(self, image: Any) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""Which runtime answers: TensorFlow, or OpenVINO, which is quicker on a processor.
+
+The SavedModel stays what is published; OpenVINO takes over its bare network, and everything around it (decoding,
+letterbox, mirrored view, tiles, resizing back, threshold, PNG) stays the same graph.
+"""
+
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from pipe_seg.artifacts import Model
+from pipe_seg.errors import ConfigError, MachineError, Problem
+from pipe_seg.schema import SIGNATURE_ARRAYS
+from pipe_seg.serving.inference import Answers, Inference
+from pipe_seg.serving.saved_model import LoadedModel
+
+Engine = Literal["auto", "tf", "openvino"]
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+def chosen(engine: Engine) -> Literal["tf", "openvino"]:
+    """Give what ``auto`` means here: OpenVINO where it is installed and there is no GPU.
+
+    Raises:
+        ConfigError: OpenVINO was asked for and is not installed.
+    """
+    installed = importlib.util.find_spec("openvino") is not None
+    if engine == "openvino" and not installed:
+        raise ConfigError(
+            Problem("--engine openvino", "its package is not installed", expected="pip install 'pipe-seg[openvino]'")
+        )
+    if engine != "auto":
+        return engine
+    return "openvino" if installed and not tf.config.list_physical_devices("GPU") else "tf"
+
+
+def load(saved_model: Path, facts: dict[str, Any], engine: Literal["tf", "openvino"]) -> LoadedModel:
+    """Load a SavedModel; ``facts`` is what its artifact or manifest says of it.
+
+    Raises:
+        MachineError: it cannot be loaded, or was exported before other runtimes could take it over.
+    """
+    if engine == "tf":
+        return LoadedModel(saved_model)
+    try:
+        return LoadedModel(
+            saved_model, lambda network: openvino(network, HINTS[facts["precision"]]), inference_of(facts)
+        )
+    except (AttributeError, KeyError) as error:
+        cure = "export it again, or --engine tf"
+        raise MachineError(Problem(saved_model, f"OpenVINO cannot take it over: {error}", expected=cure)) from error
+
+
+def load_model(model: Model, engine: Engine) -> LoadedModel:
+    """Load an exported model to be asked by ``engine``."""
+    runtime = chosen(engine)
+    return load(model.saved_model, model.facts if runtime != "tf" else {}, runtime)
+
+
+def inference_of(facts: dict[str, Any]) -> Inference:
+    """Give how a model's network is asked, as written down when it was exported."""
+    height, width = facts["size_px"]
+    asked = (facts["flip"], facts["tile_scale"], facts["threshold"], facts["minimum_blob"])
+    return Inference((height, width), *asked)
+
+
+def openvino(network: Any, hint: str) -> Answers:
+    """Compile a network's graph for the processor; ``hint`` is what OpenVINO may compute in, ``f32`` or ``bf16``."""
+    from openvino import Core
+
+    core = Core()
+    module = tf.Module()
+    module.network = network
+    with tempfile.TemporaryDirectory() as scratch:
+        tf.saved_model.save(module, scratch, signatures={SIGNATURE_ARRAYS: network})
+        read = core.read_model(scratch)  # not convert_model, which tells its makers of every use
+    settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(read, "CPU", settings)
+    height, width = network.input_signature[0].shape[1:3]
+    return outside(lambda frames: compiled(frames)[0], (height, width))
+
+
+def outside(answer: Any, size: tuple[int, int]) -> Answers:
+    """Give a function of arrays, (batch, height, width, 3) to logits (…, 1), both float32, as part of a graph."""
+
+    def logits(frames: Any) -> Any:
+        answers = tf.numpy_function(lambda array: np.ascontiguousarray(answer(array), np.float32), [frames], tf.float32)
+        return tf.ensure_shape(answers, (None, *size, 1))
+
+    return logits

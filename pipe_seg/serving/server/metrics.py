@@ -1,0 +1,59 @@
+"""What an operator watches, for Prometheus."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from pipe_seg.serving.server.versions import Status
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BATCHES = (1, 2, 4, 8, 16, 32)
+
+
+class _States(Collector):
+    """Versions as they are when somebody looks."""
+
+    def __init__(self, status: Callable[[], Mapping[int, Status]], labels: Callable[[], Mapping[str, int]]) -> None:
+        self._status, self._labels = status, labels
+
+    def collect(self) -> Any:
+        states = GaugeMetricFamily("pipe_seg_version_available", "1: the version answers", labels=["version"])
+        for number, found in self._status().items():
+            states.add_metric([str(number)], float(found.state == "AVAILABLE"))
+        yield states
+        names = GaugeMetricFamily("pipe_seg_label_version", "The version that a label means", labels=["label"])
+        for name, number in self._labels().items():
+            names.add_metric([name], number)
+        yield names
+
+
+class Metrics:
+    """Counters of one server."""
+
+    def __init__(
+        self,
+        waiting: Callable[[], int],
+        status: Callable[[], Mapping[int, Status]],
+        labels: Callable[[], Mapping[str, int]],
+    ) -> None:
+        """Begin at zero."""
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "pipe_seg_requests", "Requests answered", ["protocol", "signature", "code"], registry=self._registry
+        )
+        self.seconds = Histogram(
+            "pipe_seg_request_seconds", "From request to answer", ["protocol"], buckets=SECONDS, registry=self._registry
+        )
+        self.batches = Histogram(
+            "pipe_seg_batch_frames", "Frames answered together", buckets=BATCHES, registry=self._registry
+        )
+        Gauge("pipe_seg_queue_requests", "Requests that wait", registry=self._registry).set_function(waiting)
+        self._registry.register(_States(status, labels))
+
+    def text(self) -> bytes:
+        """Give everything in Prometheus's text format."""
+        return generate_latest(self._registry)

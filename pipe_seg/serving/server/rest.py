@@ -1,0 +1,162 @@
+"""TF Serving's REST API for our model, the page and what it asks, and what an operator asks."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pydantic_core
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from pipe_seg.schema import MODEL_NAME, SIGNATURE_ARRAYS, SIGNATURE_BYTES
+from pipe_seg.serving.server import dialect
+from pipe_seg.serving.server.batching import Batcher
+from pipe_seg.serving.server.errors import Refusal, bad, missing, unavailable
+from pipe_seg.serving.server.metrics import CONTENT_TYPE, Metrics
+from pipe_seg.serving.server.servable import Servable
+from pipe_seg.serving.server.versions import Versions
+
+PAGE = Path(__file__).with_name("page")
+MODEL = "/v1/models/{model}"
+NAMED = (MODEL, f"{MODEL}/versions/{{version}}", f"{MODEL}/labels/{{label}}")
+INLINE_BYTES = 1 << 18
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Rest:
+    """The handlers, over the versions that are loaded."""
+
+    def __init__(self, versions: Versions, batcher: Batcher, metrics: Metrics, most_mpx: float) -> None:
+        """Answer from ``versions`` through ``batcher``."""
+        self._versions, self._batcher, self._metrics, self._most_mpx = versions, batcher, metrics, most_mpx
+
+    def app(self) -> Starlette:
+        """Give the application."""
+        routes: list[Any] = [
+            Route("/", lambda request: FileResponse(PAGE / "index.html")),
+            Mount("/page", StaticFiles(directory=PAGE)),
+            Route("/healthz", self._alive),
+            Route("/readyz", self._ready),
+            Route("/metrics", self._told),
+            Route("/monitoring/prometheus/metrics", self._told),
+            Route("/frames", self._counted("frames", self._frames), methods=["POST"]),
+            Route("/versions", self._listed),
+        ]
+        for path in NAMED:
+            routes.append(Route(f"{path}:predict", self._counted("", self._predict), methods=["POST"]))
+            for verb in ("classify", "regress"):
+                routes.append(Route(f"{path}:{verb}", _another_signature, methods=["POST"]))
+            routes.append(Route(f"{path}/metadata", self._metadata))
+            routes.append(Route(path, self._status))
+        return Starlette(
+            routes=routes, exception_handlers={Refusal: self._refusal, HTTPException: _unknown, Exception: _broken}
+        )
+
+    def _counted(self, signature: str, handler: Handler) -> Handler:
+        async def counted(request: Request) -> Response:
+            started = time.perf_counter()
+            try:
+                response = await handler(request)
+            except Refusal as refusal:
+                response = await self._refusal(request, refusal)
+            asked = signature or getattr(request.state, "signature", "unknown")
+            self._metrics.requests.labels("rest", asked, response.status_code).inc()
+            self._metrics.seconds.labels("rest").observe(time.perf_counter() - started)
+            return response
+
+        return counted
+
+    async def _predict(self, request: Request) -> Response:
+        body = request.state.body
+        parse = partial(dialect.parse, body, self._most_mpx)
+        asked = parse() if len(body) < INLINE_BYTES else await asyncio.to_thread(parse)
+        request.state.signature = SIGNATURE_ARRAYS if asked.image is not None else SIGNATURE_BYTES
+        servable = self._servable(request)
+        if asked.image is not None:
+            probabilities = await self._batcher.alone(servable, partial(servable.arrays, asked.image))
+            return _json(await asyncio.to_thread(dialect.told_arrays, asked.rows, probabilities))
+        return _json(dialect.told(asked.rows, await self._batcher.frames(servable, asked.frames)))
+
+    async def _frames(self, request: Request) -> Response:
+        """Give the levels of one frame, for the page."""
+        body = request.state.body
+        dialect.check([body], self._most_mpx)
+        number, label = request.query_params.get("version"), request.query_params.get("label")
+        servable = self._versions.find(_number(number) if number else None, label)
+        png = await self._batcher.alone(servable, lambda: servable.levels(body))
+        told = {"x-model-version": str(servable.number), "x-model-threshold": str(servable.threshold)}
+        return Response(png, media_type="image/png", headers=told)
+
+    async def _status(self, request: Request) -> Response:
+        if request.path_params["model"] != MODEL_NAME:
+            raise missing(f"Could not find any versions of model {request.path_params['model'][:80]}")
+        status = self._versions.status
+        if "version" in request.path_params or "label" in request.path_params:
+            number = _number(request.path_params["version"]) if "version" in request.path_params else None
+            number = number or self._servable(request).number
+            if number not in status:
+                raise missing(f"Could not find version {number} of model {MODEL_NAME}")
+            status = {number: status[number]}
+        return _json(pydantic_core.to_json(dialect.told_status(status)))
+
+    async def _metadata(self, request: Request) -> Response:
+        return _json(pydantic_core.to_json(dialect.told_metadata(self._servable(request))))
+
+    async def _listed(self, request: Request) -> Response:
+        """Give what may be asked, for the page."""
+        available = [number for number, found in self._versions.status.items() if found.state == "AVAILABLE"]
+        return _json(pydantic_core.to_json({"versions": available, "labels": self._versions.labels}))
+
+    async def _alive(self, request: Request) -> Response:
+        return _json(b"{}")
+
+    async def _ready(self, request: Request) -> Response:
+        if not self._versions.ready:
+            raise unavailable("no version of the model answers yet")
+        return _json(b"{}")
+
+    async def _told(self, request: Request) -> Response:
+        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    def _servable(self, request: Request) -> Servable:
+        named = request.path_params
+        if named["model"] != MODEL_NAME:
+            raise missing(f"Servable not found for request: Latest({named['model'][:80]})")
+        return self._versions.find(_number(named["version"]) if "version" in named else None, named.get("label"))
+
+    async def _refusal(self, request: Request, refusal: Exception) -> Response:
+        assert isinstance(refusal, Refusal)
+        headers = {} if refusal.retry_after_s is None else {"retry-after": str(refusal.retry_after_s)}
+        return _json(pydantic_core.to_json({"error": refusal.message}), refusal.status, headers)
+
+
+async def _another_signature(request: Request) -> Response:
+    raise bad("Expected a signature for classification or regression; this model has predict only")
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise bad("Malformed request: a version is a number")
+    return int(text)
+
+
+def _json(body: bytes, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status, headers, "application/json")
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"Malformed request: {request.method} {request.url.path[:200]}"
+    return _json(pydantic_core.to_json({"error": message}), error.status_code, dict(error.headers or {}))
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    return _json(b'{"error": "an error of the server; its log has more"}', HTTPStatus.INTERNAL_SERVER_ERROR)

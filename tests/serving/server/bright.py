@@ -1,0 +1,52 @@
+"""Models that are told at a glance: they claim what is brighter than a level, so an answer tells its version."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from pipe_seg.components import export
+from pipe_seg.serving import labels, store
+from pipe_seg.serving.inference import Inference
+from pipe_seg.serving.signatures import Predictor
+from pipe_seg.serving.store.place import Place
+
+SIZE = (64, 80)
+FACTS: dict[str, Any] = {
+    "threshold": 0.5,
+    "minimum_blob": 0.0,
+    "flip": False,
+    "tile_scale": 1.0,
+    "precision": "float32",
+    "size_px": list(SIZE),
+}
+
+
+def save(folder: Path, level: float, extra: Any = None) -> Path:
+    """Write a SavedModel that claims grey levels of ``level`` and more."""
+
+    def network(frames: Any) -> Any:
+        logits = (tf.reduce_mean(frames, -1, keepdims=True) - level + 0.5) / 8
+        return extra(logits) if extra else logits
+
+    export.save(Predictor(network, Inference(SIZE)), folder)
+    return folder
+
+
+def publish(place: Place, saved_model: Path, *, promote: bool = True) -> int:
+    """Publish it, without the fresh process that the pusher asks, and put it into service."""
+    manifest = {"blessed": True, "rendered": True, "model": FACTS, "scores": {"iou": 0.5, "dice": 0.6}, "run": "bright"}
+    number = store.publish(place, saved_model, manifest, lambda staged: None)
+    labels.upload(place, number)
+    if promote:
+        labels.promote(place, number)
+    return number
+
+
+def frame(level: int, height: int = 48, width: int = 60, suffix: str = ".png") -> bytes:
+    """Give an encoded frame, half of ``level``, half black."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2] = level
+    return cv2.imencode(suffix, image)[1].tobytes()

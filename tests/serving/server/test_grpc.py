@@ -1,0 +1,96 @@
+"""A gRPC client written for TF Serving, with its own stubs."""
+
+from collections.abc import Iterator
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from tests.serving.server import bright
+from tests.serving.server.process import Server
+
+
+@pytest.fixture(scope="module")
+def channel(server: Server) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as open_channel:
+        yield open_channel
+
+
+def request(
+    signature: str = "predict_bytes", name: str = "image_bytes", value: object = None
+) -> predict_pb2.PredictRequest:
+    asked = predict_pb2.PredictRequest()
+    asked.model_spec.name = "pipe_seg"
+    asked.model_spec.signature_name = signature
+    asked.inputs[name].CopyFrom(tf.make_tensor_proto([bright.frame(100)] if value is None else value))
+    return asked
+
+
+def test_both_signatures_answer(channel: grpc.Channel) -> None:
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    answer = stub.Predict(request(), timeout=60)
+    assert answer.model_spec.version.value == 1
+    assert set(answer.outputs) == {"mask_png_bytes", "probability", "defect_area_fraction"}
+    assert tf.make_ndarray(answer.outputs["defect_area_fraction"])[0] == pytest.approx(0.5, abs=0.03)
+    assert tf.make_ndarray(answer.outputs["mask_png_bytes"])[0].startswith(b"\x89PNG")
+    image = np.full((1, 7, 9, 3), 100, np.float32)
+    answer = stub.Predict(request("serving_default", "image", image), timeout=60)
+    assert tf.make_ndarray(answer.outputs["probabilities"]).shape == (1, 7, 9, 1)
+
+
+def test_versions_labels_and_filters(channel: grpc.Channel) -> None:
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    asked = request()
+    asked.model_spec.version_label = "candidate"
+    asked.output_filter.append("probability")
+    answer = stub.Predict(asked, timeout=60)
+    assert answer.model_spec.version.value == 2
+    assert list(answer.outputs) == ["probability"]
+
+
+def test_states_and_signatures_are_told(channel: grpc.Channel) -> None:
+    asked = get_model_status_pb2.GetModelStatusRequest()
+    asked.model_spec.name = "pipe_seg"
+    told = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(asked, timeout=60)
+    assert [(row.version, row.state) for row in told.model_version_status] == [(2, 30), (1, 30)]  # 30: AVAILABLE
+    wanted = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    wanted.model_spec.name = "pipe_seg"
+    answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(wanted, timeout=60)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert answer.metadata["signature_def"].Unpack(signatures)
+    assert set(signatures.signature_def) == {"predict_bytes", "serving_default"}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda asked: setattr(asked.model_spec, "name", "other"), grpc.StatusCode.NOT_FOUND),
+        (lambda asked: setattr(asked.model_spec.version, "value", 9), grpc.StatusCode.NOT_FOUND),
+        (lambda asked: setattr(asked.model_spec, "version_label", "x"), grpc.StatusCode.INVALID_ARGUMENT),
+        (lambda asked: setattr(asked.model_spec, "signature_name", "x"), grpc.StatusCode.INVALID_ARGUMENT),
+        (lambda asked: asked.inputs.clear(), grpc.StatusCode.INVALID_ARGUMENT),
+        (lambda asked: asked.output_filter.append("x"), grpc.StatusCode.INVALID_ARGUMENT),
+        (
+            lambda asked: asked.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([b"no image"])),
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+        (
+            lambda asked: asked.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([1.0])),
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+    ],
+)
+def test_what_cannot_be_answered_has_its_code(channel: grpc.Channel, change: object, code: grpc.StatusCode) -> None:
+    asked = request()
+    change(asked)  # type: ignore[operator]
+    with pytest.raises(grpc.RpcError) as caught:
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked, timeout=60)
+    assert caught.value.code() == code
