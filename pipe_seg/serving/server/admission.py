@@ -29,11 +29,11 @@ ALLOWED = frozenset(
         Fill FusedBatchNormV3 GatherV2 Greater GreaterEqual Identity IdentityN If LeakyRelu Less LessEqual Log
         LogicalAnd LogicalNot LogicalOr LoopCond Max MaxPool Maximum Mean Min Minimum MirrorPad Mul Neg NoOp NotEqual
         OneHot Pack Pad PadV2 PartitionedCall Placeholder Prod Range Rank ReadVariableOp RealDiv Relu Relu6 Reshape
-        ResizeBilinear ResizeNearestNeighbor ReverseV2 Round Rsqrt ScaleAndTranslate Select SelectV2 Shape Sigmoid Sign
-        Size Slice Split SplitV Square Sqrt Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StaticRegexFullMatch
-        StopGradient StridedSlice StringJoin Sub Sum Tanh TensorListFromTensor TensorListGetItem TensorListReserve
-        TensorListSetItem TensorListStack Tile Transpose Unpack VarHandleOp VarIsInitializedOp Where While ZerosLike
-        _Arg _Retval
+        ResizeBilinear ResizeNearestNeighbor ReverseV2 Round Rsqrt ScaleAndTranslate Select SelectV2 Shape Sigmoid
+        Sign Size Slice Split SplitV Sqrt Square Squeeze StatefulPartitionedCall StatelessIf StatelessWhile
+        StaticRegexFullMatch StopGradient StridedSlice StringJoin Sub Sum Tanh TensorListFromTensor TensorListGetItem
+        TensorListReserve TensorListSetItem TensorListStack Tile Transpose Unpack VarHandleOp VarIsInitializedOp Where
+        While ZerosLike _Arg _Retval
         """,
     )
 )

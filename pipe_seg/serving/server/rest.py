@@ -82,8 +82,10 @@ class Rest:
         servable = self._servable(request)
         if asked.image is not None:
             probabilities = await self._batcher.alone(servable, partial(servable.arrays, asked.image))
-            return _json(await asyncio.to_thread(dialect.told_arrays, asked.rows, probabilities))
-        return _json(dialect.told(asked.rows, await self._batcher.frames(servable, asked.frames)))
+            body = await asyncio.to_thread(dialect.told_arrays, asked.rows, probabilities)
+        else:
+            body = dialect.told(asked.rows, await self._batcher.frames(servable, asked.frames))
+        return _json(body, headers={"x-model-version": str(servable.number)})
 
     async def _frames(self, request: Request) -> Response:
         """Give the levels of one frame, for the page."""

@@ -1,0 +1,160 @@
+"""Uploads that are killed; one JSON line a trial: ``python -m tests.faults.upload_driver MODE NUMBER SEED PLACE``.
+
+``points``: at each of so many calls of every kind that changes a folder (0: all); ``random``: after random times;
+``calls``: before and after each request to S3. What is visible afterwards is judged by our reader and by TensorFlow's
+C++ loader; then the same upload is run again and has to succeed.
+"""
+
+import json
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipe_seg.serving import labels, store
+from pipe_seg.serving.store.place import Place
+from tests.faults import processes
+from tests.serving import cpp_loader
+from tests.serving.server import bright
+
+CHANGES = "rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir,write,fsync,openat,sendfile,copy_file_range"
+EVERY = {"write": 1, "openat": 8}
+
+
+def upload(uri: str, saved_model: Path) -> int:
+    """Publish and label, as the pusher does; the fresh process that it asks comes before anything is visible."""
+    place = store.at(uri)
+    number = store.publish(place, saved_model, {"blessed": True, "model": bright.FACTS}, lambda staged: None)
+    labels.upload(place, number)
+    return number
+
+
+def judge(place: Place) -> dict[str, Any]:
+    """Say what a reader sees: numbers, those that are not whole, and those that C++ would load though they are not."""
+    seen = place.versions()
+    broken = []
+    for number in seen:
+        with place.fetched(str(number)) as folder:
+            try:
+                store.check(folder)
+            except Exception as error:
+                broken.append(f"{number}: {error}")
+            if cpp_loader.load(folder) != cpp_loader.OK:
+                broken.append(f"{number}: the C++ loader refuses it")
+    labels.read(place)
+    return {"seen": seen, "broken": broken, "labels": labels.read(place)}
+
+
+def trial(uri: str, saved_model: Path, told: dict[str, Any], code: int) -> None:
+    """Judge after a kill, run again, judge again, and print."""
+    place = store.at(uri)
+    after = judge(place)
+    again = processes.wait(processes.fork(lambda: upload(uri, saved_model)))
+    last = judge(store.at(uri))
+    fine = again == 0 and max(last["seen"]) == last["labels"]["candidate"] and not last["broken"]
+    print(json.dumps({**told, "code": code, "broken": after["broken"], "rerun": fine}), flush=True)
+
+
+def points(folder: Path, saved_model: Path, number: int) -> None:
+    """Kill at every system call that changes something, in a folder that has one version already."""
+    for call, index in _calls(folder, saved_model, number):
+        uri = str(folder / f"{call}-{index}")
+        upload(uri, saved_model)
+        child, release = processes.held(partial(_when_let, uri, saved_model))
+        inject = f"inject={call}:signal=SIGKILL:when={index}"
+        tracer = processes.attach(child, ["-e", f"trace={call}", "-e", inject])
+        release()
+        code = processes.wait(child)
+        tracer.wait()
+        trial(uri, saved_model, {"call": call, "index": index}, code)
+
+
+def _when_let(uri: str, saved_model: Path, go: Any) -> int:
+    """Fork a child that waits for ``go`` and uploads."""
+    return processes.fork(lambda: (go(), upload(uri, saved_model)))
+
+
+def _calls(folder: Path, saved_model: Path, number: int) -> Iterator[tuple[str, int]]:
+    """Give each call, as a trace of one undisturbed upload counts them."""
+    uri = str(folder / "traced")
+    upload(uri, saved_model)
+    log = folder / "strace.log"
+    child, release = processes.held(partial(_when_let, uri, saved_model))
+    tracer = processes.attach(child, ["-e", f"trace={CHANGES}", "-o", str(log)])
+    release()
+    processes.wait(child)
+    tracer.wait()
+    counted = Counter(re.findall(r"^\d+\s+(\w+)\(", log.read_text(), re.MULTILINE))
+    found = [
+        (call, index) for call, most in sorted(counted.items()) for index in range(1, most + 1, EVERY.get(call, 1))
+    ]
+    yield from found[:number] if number else found
+
+
+def at_random(uri: str, saved_model: Path, number: int, seed: int) -> None:
+    """Kill after random times, again and again in one store."""
+    started = time.monotonic()
+    processes.wait(processes.fork(lambda: upload(uri, saved_model)))
+    whole_s = time.monotonic() - started
+    dice = random.Random(seed)
+    for index in range(number):
+        moment_s = dice.uniform(0, 1.1) * whole_s
+        code = processes.kill_later(lambda go: processes.fork(lambda: upload(uri, saved_model)), moment_s)
+        trial(uri, saved_model, {"index": index, "moment_s": round(moment_s, 3)}, code)
+
+
+def calls(uri: str, saved_model: Path, number: int) -> None:
+    """Kill before and after each request to the object store."""
+    child_count = os.pipe()
+    processes.wait(
+        processes.fork(lambda: os.write(child_count[1], b"%d" % _counted(f"{uri}/count", saved_model, 0, False)))
+    )
+    most = int(os.read(child_count[0], 99))
+    for index in range(1, min(number or most, most) + 1):
+        for after in (False, True):
+            place = f"{uri}/{index}-{after}"
+            code = processes.wait(processes.fork(partial(_counted, place, saved_model, index, after)))
+            trial(place, saved_model, {"call": index, "after": after, "of": most}, code)
+
+
+def _counted(uri: str, saved_model: Path, kill_at: int, after: bool) -> int:
+    """Upload, killed at the request of that number; give how many there were."""
+    from aiobotocore.client import AioBaseClient
+
+    call, seen = AioBaseClient._make_api_call, [0]
+
+    async def counted(self: Any, *arguments: Any) -> Any:
+        seen[0] += 1
+        mine = seen[0] == kill_at
+        if mine and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer = await call(self, *arguments)
+        if mine:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    AioBaseClient._make_api_call = counted
+    upload(uri, saved_model)
+    return seen[0]
+
+
+def main(mode: str, number: str, seed: str, place: str, scratch: str) -> None:
+    """Make a model and put one mode through."""
+    saved_model = bright.save(Path(scratch) / "saved_model", 60)
+    if mode == "points":
+        points(Path(place), saved_model, int(number))
+    elif mode == "random":
+        at_random(place, saved_model, int(number), int(seed))
+    else:
+        calls(place, saved_model, int(number))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
