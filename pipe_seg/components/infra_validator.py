@@ -7,7 +7,7 @@ from pipe_seg import artifacts
 from pipe_seg.artifacts import Dataset, InfraBlessing, Model
 from pipe_seg.config import InfraValidatorSection
 from pipe_seg.data import examples
-from pipe_seg.serving import probe
+from pipe_seg.serving import devices, probe
 
 
 def run(section: InfraValidatorSection, *, model: Model, dataset: Dataset, out: Path) -> InfraBlessing:
@@ -26,7 +26,7 @@ def run(section: InfraValidatorSection, *, model: Model, dataset: Dataset, out: 
         component="infra_validator",
         section=section.model_dump(),
         inputs=inputs,
-        details={**answer, "blessed": blessed},
+        details={**answer, "blessed": blessed, "device": devices.description()},
     ):
         pass
     return InfraBlessing(out)

@@ -5,8 +5,10 @@ model without having loaded it.
 """
 
 import json
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ TOLERANCE = 1e-4
 
 
 def ask(saved_model: Path, frames: Sequence[Path], timeout_s: float) -> dict[str, Any]:
-    """Give ``{"frames": n, "faults": […]}`` from a fresh process; a crash or a time-out is a fault."""
+    """Give ``{"frames": n, "faults": […], "milliseconds": …}`` from a fresh process; a crash or time-out is a fault."""
     command = [sys.executable, "-m", "pipe_seg.serving.probe", str(saved_model), *map(str, frames)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
@@ -39,7 +41,15 @@ def main(saved_model: str, *frames: str) -> None:
     faults = []
     for path in frames:
         faults += [f"{Path(path).name}: {fault}" for fault in _faults(model, Path(path).read_bytes())]
-    print(json.dumps({"frames": len(frames), "faults": faults}))
+    spent = [_milliseconds(model, Path(path).read_bytes()) for path in frames]
+    middle = round(statistics.median(spent), 1) if spent else None
+    print(json.dumps({"frames": len(frames), "faults": faults, "milliseconds": middle}))
+
+
+def _milliseconds(model: Any, image_bytes: bytes) -> float:
+    started = time.perf_counter()
+    model.predict_bytes([image_bytes])
+    return (time.perf_counter() - started) * 1000
 
 
 def _faults(model: Any, image_bytes: bytes) -> list[str]:

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,22 @@ def judge(place: Place) -> dict[str, Any]:
     return {"seen": seen, "broken": broken, "labels": labels.read(place)}
 
 
+def forked(work: Callable[[], Any]) -> Any:
+    """Give what ``work`` gives in a child: this process may hold no connection that its children would inherit."""
+    reader, writer = os.pipe()
+    code = processes.wait(processes.fork(lambda: os.write(writer, json.dumps(work()).encode())))
+    os.close(writer)
+    with os.fdopen(reader, "rb") as told:
+        text = told.read()
+    assert code == 0, "a child that was to look failed"
+    return json.loads(text)
+
+
 def trial(uri: str, saved_model: Path, told: dict[str, Any], code: int) -> None:
     """Judge after a kill, run again, judge again, and print."""
-    place = store.at(uri)
-    after = judge(place)
+    after = forked(lambda: judge(store.at(uri)))
     again = processes.wait(processes.fork(lambda: upload(uri, saved_model)))
-    last = judge(store.at(uri))
+    last = forked(lambda: judge(store.at(uri)))
     fine = again == 0 and max(last["seen"]) == last["labels"]["candidate"] and not last["broken"]
     print(json.dumps({**told, "code": code, "broken": after["broken"], "rerun": fine}), flush=True)
 
@@ -112,11 +122,7 @@ def at_random(uri: str, saved_model: Path, number: int, seed: int) -> None:
 
 def calls(uri: str, saved_model: Path, number: int) -> None:
     """Kill before and after each request to the object store."""
-    child_count = os.pipe()
-    processes.wait(
-        processes.fork(lambda: os.write(child_count[1], b"%d" % _counted(f"{uri}/count", saved_model, 0, False)))
-    )
-    most = int(os.read(child_count[0], 99))
+    most = forked(lambda: _counted(f"{uri}/count", saved_model, 0, False))
     for index in range(1, min(number or most, most) + 1):
         for after in (False, True):
             place = f"{uri}/{index}-{after}"

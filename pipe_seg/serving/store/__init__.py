@@ -35,7 +35,13 @@ def at(uri: str) -> Place:
     raise ConfigError(Problem("--to", "not a store", got=f"{scheme}://…", expected=known))
 
 
-def publish(place: Place, saved_model: Path, facts: Mapping[str, Any], verify: Callable[[Path], None]) -> int:
+def publish(
+    place: Place,
+    saved_model: Path,
+    facts: Mapping[str, Any],
+    verify: Callable[[Path], None],
+    texts: Mapping[str, str] | None = None,
+) -> int:
     """Publish a copy of ``saved_model`` as the next version and give its number.
 
     Args:
@@ -43,13 +49,18 @@ def publish(place: Place, saved_model: Path, facts: Mapping[str, Any], verify: C
         saved_model: the folder with ``saved_model.pb``.
         facts: what goes into the manifest beside the digests.
         verify: called with what was staged, read back, before anybody can see it; raises to refuse.
+        texts: small files that lie in the version beside the SavedModel's own, by name.
 
     Raises:
         RefusedError: what was staged is not what was to be published, or ``verify`` refused.
         MachineError: the store cannot be reached or written.
     """
-    told = {**facts, "files": disk.digest_tree(saved_model)}
-    with place.staged(saved_model, disk.as_json(told | {"digest": _digest(told)})) as staging:
+    texts = texts or {}
+    files = disk.digest_tree(saved_model)
+    files |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    told = {**facts, "files": files}
+    whole = {**texts, MANIFEST: disk.as_json(told | {"digest": _digest(told)})}
+    with place.staged(saved_model, whole) as staging:
         with place.fetched(staging) as folder:
             check(folder)
             verify(folder)

@@ -2,14 +2,14 @@
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipe_seg import disk
 from pipe_seg.errors import MachineError, Problem
 from pipe_seg.schema import MODEL_NAME
-from pipe_seg.serving.store.place import LABELS, MANIFEST, STAGING, WITHDRAWN, Place, numbers
+from pipe_seg.serving.store.place import LABELS, STAGING, WITHDRAWN, Place, numbers
 
 
 class Folder(Place):
@@ -36,14 +36,15 @@ class Folder(Place):
             raise MachineError(Problem(self._root / path, f"cannot be read: {error.strerror}")) from error
 
     @contextmanager
-    def staged(self, saved_model: Path, manifest: str) -> Iterator[str]:
+    def staged(self, saved_model: Path, texts: Mapping[str, str]) -> Iterator[str]:
         """See ``Place``."""
         staging = self._base / f"{STAGING}{uuid.uuid4().hex}"
         with disk.environment(self._root):
             self._base.mkdir(parents=True, exist_ok=True)
             try:
                 shutil.copytree(saved_model, staging)
-                disk.write_text(staging / MANIFEST, manifest)
+                for name, text in texts.items():
+                    disk.write_text(staging / name, text)
                 disk.sync_tree(staging)
                 yield staging.name
             finally:

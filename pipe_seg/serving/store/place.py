@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -36,8 +36,8 @@ class Place(ABC):
         """Give a small file of the store by its path in it; None where there is none."""
 
     @abstractmethod
-    def staged(self, saved_model: Path, manifest: str) -> AbstractContextManager[str]:
-        """Copy a SavedModel and its manifest under a name nobody reads, which is given and removed in the end."""
+    def staged(self, saved_model: Path, texts: Mapping[str, str]) -> AbstractContextManager[str]:
+        """Copy a SavedModel and texts under a name nobody reads, which is given and removed in the end."""
 
     @abstractmethod
     def fetched(self, name: str) -> AbstractContextManager[Path]:

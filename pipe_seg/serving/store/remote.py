@@ -8,7 +8,7 @@ are revisions that only one can create; the newest counts, and ``models.config``
 
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Remote(Place):
             return None
 
     @contextmanager
-    def staged(self, saved_model: Path, manifest: str) -> Iterator[str]:
+    def staged(self, saved_model: Path, texts: Mapping[str, str]) -> Iterator[str]:
         """See ``Place``."""
         name = f"{STAGING}{uuid.uuid4().hex}"
         target = f"{self._base}/{name}"
@@ -71,7 +71,8 @@ class Remote(Place):
             with self._reached():
                 for path in disk.digest_tree(saved_model):
                     self._put(f"{target}/{path}", (saved_model / path).read_bytes())
-                self._put(f"{target}/{MANIFEST}", manifest.encode())
+                for name, text in texts.items():
+                    self._put(f"{target}/{name}", text.encode())
             yield name
         finally:
             with self._reached():

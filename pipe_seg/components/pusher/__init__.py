@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 
 from pipe_seg import artifacts, images
-from pipe_seg.artifacts import Evaluation, InfraBlessing, Model, PushedModel
+from pipe_seg.artifacts import Dataset, Evaluation, InfraBlessing, Model, PushedModel
+from pipe_seg.components.pusher import card
 from pipe_seg.config import InfraValidatorSection, PusherSection
 from pipe_seg.errors import Problem, RefusedError
 from pipe_seg.serving import labels, probe, store
@@ -58,6 +59,8 @@ def run(
 
     place = store.at(section.store)
     labels.read(place)  # a file that cannot be read is told of before anything is published
-    number = store.publish(place, model.saved_model, facts, verify)
+    data = Dataset(Path(model.record["inputs"]["tuning"]))
+    texts = {card.NAME: card.render(model, evaluation, infra, data)}
+    number = store.publish(place, model.saved_model, facts, verify, texts)
     labels.upload(place, number)
     return PushedModel(place.named(number))
