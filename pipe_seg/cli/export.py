@@ -28,14 +28,37 @@ PRECISIONS = {"auto": "auto", "float32": "float32", "bf16": "bfloat16"}
     type=click.FloatRange(0, 1, min_open=True),
     help="Instead of the run's own threshold, the highest that finds this share of the defect's pixels on validation.",
 )
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["keras", "litert", "onnx", "openvino"]),
+    help="The bare network for another runtime too, beside the SavedModel in float32; may be given several times.",
+)
+@click.option("--int8", is_flag=True, help="With --format litert: 8 bits, if that costs at most 0.005 of IoU.")
 @click.option("--out", type=options.FOLDER, required=True, help="The folder to make.")
 @options.runs
 @options.as_json
-def export(run: str, precision: str, target_recall: float | None, out: Path, runs: Path, as_json: bool) -> None:
-    """Export RUN's best weights into OUT/saved_model with the run's own operating point, or another."""
+def export(
+    run: str,
+    precision: str,
+    target_recall: float | None,
+    formats: tuple[str, ...],
+    int8: bool,
+    out: Path,
+    runs: Path,
+    as_json: bool,
+) -> None:
+    """Export RUN's best weights into OUT/saved_model with the run's own operating point, or another.
+
+    Each --format comes with a figure: how far its masks are from the SavedModel's on 50 frames.
+    """
+    if int8 and set(formats) != {"litert"}:
+        raise click.UsageError("--int8 goes with --format litert alone")
     found = run_folder.find_run(run, runs)
     facts, loaded = found.model.facts, found.config
-    wanted: dict[str, object] = {"precision": PRECISIONS[precision], "minimum_blob": facts["minimum_blob"]}
+    chosen_precision = "float32" if formats and precision == "auto" else PRECISIONS[precision]
+    wanted: dict[str, object] = {"precision": chosen_precision, "minimum_blob": facts["minimum_blob"]}
     threshold = facts["threshold"]
     if target_recall is not None:
         wanted |= {"target_recall": target_recall, "minimum_blob": 0.0}
@@ -45,16 +68,36 @@ def export(run: str, precision: str, target_recall: float | None, out: Path, run
     quiet.tensorflow()
     from pipe_seg.artifacts import Dataset
     from pipe_seg.components import export as exporter
+    from pipe_seg.components.export import portable
 
+    for name in formats:
+        portable.check(name)
     settings = loaded.model_copy(update={"export": section, "evaluator": evaluator})
     tuning = Dataset(Path(found.model.record["inputs"]["tuning"]))
-    model = exporter.run(settings, trained=found.trained, tuning=tuning, out=out, chosen=facts["threshold_chosen"])
+    model = exporter.run(
+        settings,
+        trained=found.trained,
+        tuning=tuning,
+        out=out,
+        chosen=facts["threshold_chosen"],
+        formats=formats,
+        int8=int8,
+    )
     if as_json:
         click.echo(json.dumps({"model": str(model.path), **model.facts}))
         return
     click.echo(f"{model.saved_model}  {model.facts['precision']}")
+    for name in formats:
+        click.echo(_parity(out, model.facts[name]))
     if target_recall is not None:
         click.echo("\n".join(_cost(facts, model.facts)))
+
+
+def _parity(out: Path, told: dict[str, Any]) -> str:
+    """Give a line on one format."""
+    line = f"{out / told['file']}  mask IoU {told['mask_iou']:.4f} with the SavedModel in float32"
+    line += f", at least {told['mask_iou_least']:.4f}, on {told['frames']} frames"
+    return f"{line}; int8 costs {told['iou_lost']:+.4f} of IoU" if told["int8"] else line
 
 
 def _cost(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

@@ -6,6 +6,8 @@ letterbox, mirrored view, tiles, resizing back, threshold, PNG) stays the same g
 
 import importlib.util
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,15 +75,22 @@ def openvino(network: Any, hint: str) -> Answers:
     from openvino import Core
 
     core = Core()
-    module = tf.Module()
-    module.network = network
-    with tempfile.TemporaryDirectory() as scratch:
-        tf.saved_model.save(module, scratch, signatures={SIGNATURE_ARRAYS: network})
-        read = core.read_model(scratch)  # not convert_model, which tells its makers of every use
+    with alone(network) as folder:
+        read = core.read_model(folder)  # not convert_model, which tells its makers of every use
     settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(read, "CPU", settings)
     height, width = network.input_signature[0].shape[1:3]
     return outside(lambda frames: compiled(frames)[0], (height, width))
+
+
+@contextmanager
+def alone(network: Any) -> Iterator[str]:
+    """Give a folder with a SavedModel of a bare network, for as long as the block lasts."""
+    module = tf.Module()
+    module.network = network
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures={SIGNATURE_ARRAYS: network})
+        yield folder
 
 
 def outside(answer: Any, size: tuple[int, int]) -> Answers:

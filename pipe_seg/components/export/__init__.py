@@ -1,6 +1,7 @@
 """A trained model → a SavedModel: batch norm folded, weights frozen, operating point chosen and baked in."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from pipe_seg import artifacts
 from pipe_seg.artifacts import Dataset, Model, TrainedModel
+from pipe_seg.components.export import portable
 from pipe_seg.config import Config
 from pipe_seg.data import examples
 from pipe_seg.nn import folding, models
@@ -23,20 +25,29 @@ GIVEN = "given in the configuration"
 BLOBS = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01)
 
 
-def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path, chosen: str = GIVEN) -> Model:
+def run(
+    config: Config,
+    *,
+    trained: TrainedModel,
+    tuning: Dataset,
+    out: Path,
+    chosen: str = GIVEN,
+    formats: Sequence[str] = (),
+    int8: bool = False,
+) -> Model:
     """Export ``trained`` with the operating point that is best on ``tuning``'s validation split.
 
     The threshold is that of the highest image-mean IoU, or of ``export.target_recall``; then the smallest blob that
     raises IoU is sought. What the configuration gives is taken as it is, and ``chosen`` says where it comes from.
     ``out/saved_model`` answers the signatures ``serving_default`` and ``predict_bytes``; which precision it
-    computes in is written into the artifact.
+    computes in is written into the artifact. ``formats`` (see ``portable``) come beside it.
     """
     precision = devices.precision(config.export.precision)
     network = models.build(config.model)
     models.load_weights(network, trained.weights)
     plain = Inference.of(config)
-    portable = freeze(folding.fold(config.model, network, precision="float32"), plain.size)
-    frozen = portable
+    exact = freeze(folding.fold(config.model, network, precision="float32"), plain.size)
+    frozen = exact
     if precision != "float32":
         frozen = freeze(folding.fold(config.model, network, precision=precision), plain.size)
     threshold, blob = config.evaluator.threshold, config.export.minimum_blob
@@ -63,8 +74,24 @@ def run(config: Config, *, trained: TrainedModel, tuning: Dataset, out: Path, ch
     with artifacts.writing(
         out, component="export", section=config.export.model_dump(), inputs=inputs, details=details
     ) as folder:
-        save(Predictor(frozen, inference, portable), folder / "saved_model")
+        save(Predictor(frozen, inference, exact), folder / "saved_model")
+        for name in formats:
+            details[name] = portable.write(
+                name,
+                folder,
+                network=network,
+                portable=exact,
+                inference=inference,
+                frames=_frames(tuning),
+                int8=int8,
+            )
     return Model(out)
+
+
+def _frames(tuning: Dataset) -> dict[str, list[dict[str, Any]]]:
+    """Give frames of both splits to compare formats on."""
+    loaded = {split: examples.load(tuning.path, split).take(portable.FRAMES) for split in ("validation", "train")}
+    return {split: list(frames.as_numpy_iterator()) for split, frames in loaded.items()}
 
 
 def _scores(network: Answers, inference: Inference, tuning: Dataset) -> list[FrameScore]:

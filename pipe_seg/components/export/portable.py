@@ -1,0 +1,167 @@
+"""The bare network in the formats of other runtimes, and how far its masks are from the SavedModel's.
+
+What is converted takes frames as fitted, (batch, height, width, 3) float32, RGB, 0…255, and gives logits
+(batch, height, width, 1); ``network.json`` says how the SavedModel asks it and what it does with the answer. The parity
+is that of whole masks at the frames' own size: everything around the network stays the same.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipe_seg import disk
+from pipe_seg.errors import ConfigError, Problem, RefusedError
+from pipe_seg.nn.scores import FrameScore, image_mean
+from pipe_seg.serving import engines
+from pipe_seg.serving.inference import Answers, Inference
+from pipe_seg.serving.scoring import score_frames
+from pipe_seg.serving.signatures import Predictor
+
+FORMATS = ("keras", "litert", "onnx", "openvino")
+PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "openvino": ("openvino",), "keras": ()}
+OPSET = 18
+FRAMES = 50
+MOST_IOU_LOST = 0.005
+Frames = Mapping[str, Sequence[dict[str, Any]]]
+
+
+def check(name: str) -> None:
+    """Make sure that what writes and asks a format is installed.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    missing = [package for package in PACKAGES[name] if importlib.util.find_spec(package) is None]
+    if missing:
+        cure = f"pip install 'pipe-seg[{name}]'"
+        raise ConfigError(Problem(f"--format {name}", f"needs {', '.join(missing)}", expected=cure))
+
+
+def write(
+    name: str, folder: Path, *, network: Any, portable: Answers, inference: Inference, frames: Frames, int8: bool
+) -> dict[str, Any]:
+    """Write one format into ``folder``, ask it for frames, and give file, parity and, of int8, what it costs.
+
+    Args:
+        name: one of ``FORMATS``.
+        folder: where the file goes.
+        network: the Keras network.
+        portable: the same in float32, folded and frozen, as the SavedModel holds it.
+        inference: how the SavedModel asks it.
+        frames: labelled frames by split; masks are compared on those of validation, then of training.
+        int8: weights and activations in 8 bits, calibrated on training frames, judged on validation; LiteRT only.
+
+    Raises:
+        RefusedError: int8 loses more than ``MOST_IOU_LOST`` of image-mean IoU.
+    """
+    some = [*frames["validation"], *frames["train"]][:FRAMES]
+    exact = Predictor(portable, inference)
+    calibration = _fitted(frames["train"], inference) if int8 else None
+    file, answers = WRITERS[name](folder, network, exact, inference, calibration)
+    other = Predictor(answers, inference)
+    ious = [_iou(exact.probability(e["image"]), other.probability(e["image"]), inference.threshold) for e in some]
+    told: dict[str, Any] = {"file": file, "frames": len(ious), "int8": int8}
+    told |= {"mask_iou": round(float(np.mean(ious)), 6), "mask_iou_least": round(float(min(ious)), 6)}
+    if int8:
+        told["iou_lost"] = round(_lost(exact, other, frames["validation"], inference.threshold), 6)
+        if told["iou_lost"] > MOST_IOU_LOST:
+            what = f"int8 loses more than {MOST_IOU_LOST} of IoU"
+            raise RefusedError(Problem(folder / file, what, got=told["iou_lost"], expected="float, without --int8"))
+    disk.write_json(folder / "network.json", {**asdict(inference), "input": "RGB, 0…255", "output": "logits"})
+    return told
+
+
+def _iou(first: Any, second: Any, threshold: float) -> float:
+    """Give the IoU of two masks; 1 of two empty ones."""
+    one, other = (np.asarray(probability) >= threshold for probability in (first, second))
+    either = int((one | other).sum())
+    return int((one & other).sum()) / either if either else 1.0
+
+
+def _lost(exact: Predictor, other: Predictor, examples: Sequence[dict[str, Any]], threshold: float) -> float:
+    """Give by how much image-mean IoU against the labels falls."""
+    scores: list[list[FrameScore]] = [score_frames(asked.probability, examples) for asked in (exact, other)]
+    before, after = (image_mean([frame.counts(threshold).iou for frame in frames], "skip") for frames in scores)
+    return before - after
+
+
+def _fitted(examples: Sequence[dict[str, Any]], inference: Inference) -> Callable[[], Iterator[list[Any]]]:
+    """Give frames as the network sees them, to calibrate with."""
+    from pipe_seg.data import preprocessing
+
+    def fitted() -> Iterator[list[Any]]:
+        for example in examples:
+            image = preprocessing.letterbox(preprocessing.decode(example["image"]), inference.size)
+            yield [tf.cast(image, tf.float32)[None]]
+
+    return fitted
+
+
+Written = tuple[str, Answers]
+Calibration = Callable[[], Iterator[list[Any]]] | None
+
+
+def _onnx(folder: Path, _network: Any, exact: Predictor, inference: Inference, _calibration: Calibration) -> Written:
+    import onnxruntime
+    import tf2onnx
+
+    file = "network.onnx"
+    tf2onnx.convert.from_function(
+        exact.network, exact.network.input_signature, opset=OPSET, output_path=str(folder / file)
+    )
+    session = onnxruntime.InferenceSession(str(folder / file), providers=["CPUExecutionProvider"])
+    (name,) = (given.name for given in session.get_inputs())
+    return file, engines.outside(lambda frames: session.run(None, {name: frames})[0], inference.size)
+
+
+def _openvino(
+    folder: Path, _network: Any, exact: Predictor, inference: Inference, _calibration: Calibration
+) -> Written:
+    import openvino
+
+    file = "network.xml"
+    core = openvino.Core()
+    with engines.alone(exact.network) as scratch:
+        openvino.save_model(core.read_model(scratch), str(folder / file), compress_to_fp16=False)
+    compiled = core.compile_model(str(folder / file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return file, engines.outside(lambda frames: compiled(frames)[0], inference.size)
+
+
+def _litert(folder: Path, _network: Any, exact: Predictor, inference: Inference, calibration: Calibration) -> Written:
+    from ai_edge_litert.interpreter import Interpreter
+
+    file = "network.tflite"
+    with engines.alone(exact.network) as scratch:
+        converter = tf.lite.TFLiteConverter.from_saved_model(scratch)
+        if calibration:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = calibration
+        (folder / file).write_bytes(converter.convert())
+    interpreter = Interpreter(str(folder / file))
+    (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def answer(frames: np.ndarray) -> np.ndarray:
+        interpreter.resize_tensor_input(given["index"], frames.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(given["index"], frames)
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(wanted["index"]))
+
+    return file, engines.outside(answer, inference.size)
+
+
+def _keras(folder: Path, network: Any, _exact: Predictor, _inference: Inference, _calibration: Calibration) -> Written:
+    import keras
+
+    file = "network.keras"
+    network.save(folder / file)
+    again = keras.saving.load_model(folder / file, compile=False)
+    return file, lambda frames: again(frames, training=False)
+
+
+WRITERS: dict[str, Callable[..., Written]] = {"onnx": _onnx, "openvino": _openvino, "litert": _litert, "keras": _keras}
