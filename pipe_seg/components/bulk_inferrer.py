@@ -10,6 +10,7 @@ import numpy as np
 from pipe_seg import disk, images
 from pipe_seg.artifacts import Model
 from pipe_seg.errors import ConfigError, InputDataError, Problem
+from pipe_seg.serving import engines
 from pipe_seg.serving.saved_model import LoadedModel
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -18,7 +19,9 @@ RED = (0, 0, 255)
 OPACITY = 0.35
 
 
-def run(model: Model, *, sources: Sequence[Path], out: Path, mask_value: int = 255) -> Iterator[dict[str, Any]]:
+def run(
+    model: Model, *, sources: Sequence[Path], out: Path, mask_value: int = 255, engine: engines.Engine = "tf"
+) -> Iterator[dict[str, Any]]:
     """Answer every image of ``sources``; give one row an image as it is written.
 
     ``out`` gets ``<stem>_mask.png`` (0 and ``mask_value``), ``<stem>_overlay.jpg`` and, at the end,
@@ -33,7 +36,7 @@ def run(model: Model, *, sources: Sequence[Path], out: Path, mask_value: int = 2
         raise ConfigError(
             Problem(out, "is where the images lie", expected="a folder of its own, so that nothing is lost")
         )
-    loaded = LoadedModel(model.saved_model)
+    loaded = engines.load_model(model, engine)
     rows: list[dict[str, Any]] = []
     problems: list[Problem | str] = []
     with disk.environment(out):

@@ -58,9 +58,14 @@ def load(saved_model: Path, facts: dict[str, Any], engine: Literal["tf", "openvi
 
 
 def load_model(model: Model, engine: Engine) -> LoadedModel:
-    """Load an exported model to be asked by ``engine``."""
+    """Load an exported model to be asked by ``engine``; ``auto`` comes back to TensorFlow where OpenVINO cannot."""
     runtime = chosen(engine)
-    return load(model.saved_model, model.facts if runtime != "tf" else {}, runtime)
+    try:
+        return load(model.saved_model, model.facts if runtime != "tf" else {}, runtime)
+    except MachineError:
+        if engine != "auto":
+            raise
+        return load(model.saved_model, {}, "tf")
 
 
 def inference_of(facts: dict[str, Any]) -> Inference:
