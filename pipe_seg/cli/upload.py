@@ -15,7 +15,9 @@ from pipe_seg.serving.store.place import Place
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.option("--to", "target", metavar="STORE", help="A folder, s3://, gs:// or sftp:// [default: pusher.store].")
+@click.option(
+    "--to", "target", metavar="STORE", help="A folder, s3://, gs://, sftp:// or mlflow: [default: pusher.store]."
+)
 @click.option("--yes", is_flag=True, help="Answer the question; it never stands in for a blessing.")
 @click.option(
     "--unblessed", is_flag=True, help="Publish though the evaluator did not bless it; written into the manifest."

@@ -25,7 +25,7 @@ def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
         yield uri, home
 
 
-@pytest.fixture(params=["folder", "s3", "sftp"])
+@pytest.fixture(params=["folder", "s3", "sftp", "mlflow"])
 def fresh(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fresh:
     """Give URIs of new stores of one kind."""
     if request.param == "folder":
@@ -34,11 +34,24 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         for name, value in request.getfixturevalue("s3_environment").items():
             monkeypatch.setenv(name, value)
         return lambda: f"s3://{servers.BUCKET}/{uuid.uuid4().hex}"
+    if request.param == "mlflow":
+        return _registries(tmp_path, monkeypatch)
     uri, home = request.getfixturevalue("sftp_server")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     assert Path(os.path.expanduser("~")) == home
     return lambda: f"{uri}/{uuid.uuid4().hex}"
+
+
+def _registries(place: Path, monkeypatch: pytest.MonkeyPatch) -> Fresh:
+    """Give MLflow's own registry in a new folder each time; its client asks a server in the same way."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+
+    def registry() -> str:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{place}/{uuid.uuid4().hex}")
+        return "mlflow:"
+
+    return registry
 
 
 @pytest.fixture

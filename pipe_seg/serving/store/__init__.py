@@ -15,23 +15,26 @@ from pipe_seg import disk
 from pipe_seg.errors import ConfigError, Problem, RefusedError
 from pipe_seg.serving.store.folder import Folder
 from pipe_seg.serving.store.place import MANIFEST, Place
+from pipe_seg.serving.store.registry import PREFIX, Registry
 from pipe_seg.serving.store.remote import SCHEMES, Remote
 
 
 def at(uri: str) -> Place:
-    """Give the store that ``uri`` names: a path, ``file://``, ``s3://``, ``gs://`` or ``sftp://``.
+    """Give the store that ``uri`` names: a path, ``file://``, ``s3://``, ``gs://``, ``sftp://`` or ``mlflow:``.
 
     Raises:
         ConfigError: another scheme, a password in it, or a package that is not installed.
     """
     scheme, separator, rest = uri.partition("://")
+    if uri == PREFIX:
+        return Registry()
     if not separator:
         return Folder(Path(uri))
     if scheme == "file" and rest.startswith("/"):
         return Folder(Path(rest))
     if scheme in SCHEMES:
         return Remote(uri)
-    known = "a path, file:///…, " + ", ".join(f"{name}://…" for name in SCHEMES)
+    known = "a path, file:///…, mlflow:, " + ", ".join(f"{name}://…" for name in SCHEMES)
     raise ConfigError(Problem("--to", "not a store", got=f"{scheme}://…", expected=known))
 
 
