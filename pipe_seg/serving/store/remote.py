@@ -71,8 +71,8 @@ class Remote(Place):
             with self._reached():
                 for path in disk.digest_tree(saved_model):
                     self._put(f"{target}/{path}", (saved_model / path).read_bytes())
-                for name, text in texts.items():
-                    self._put(f"{target}/{name}", text.encode())
+                for path, text in texts.items():
+                    self._put(f"{target}/{path}", text.encode())
             yield name
         finally:
             with self._reached():
