@@ -113,5 +113,5 @@ def _row(place: Place, number: int, named: dict[str, int]) -> dict[str, Any]:
         "iou": scores.get("iou"),
         "dice": scores.get("dice"),
         "blessed": told.get("blessed"),
-        "fault": fault or results.rendered(told).strip(),
+        "fault": fault or results.rendered({"rendered": False} | told).strip(),
     }

@@ -23,6 +23,12 @@ from pipe_seg.serving.store.place import Place
 PREFIX = "mlflow:"
 READY = "READY"
 THEIRS = ("mlflow", "requests", "urllib3")
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+}
 
 
 class Registry(Place):
@@ -36,7 +42,8 @@ class Registry(Place):
             MachineError: it cannot be reached.
         """
         self.name, self.base = PREFIX, f"models:/{MODEL_NAME}"
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
         try:
             from mlflow import MlflowClient
         except ImportError as error:
