@@ -93,8 +93,7 @@ def _header(data: bytes) -> Header:
                 form = "JPEG" if image.format == "MPO" else str(image.format)
                 if getattr(image, "n_frames", 1) > 1 and form != "JPEG":
                     raise ValueError("animated image")
-                orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
-                return Header(form, image.height, image.width, image.mode, orientation)
+                return Header(form, image.height, image.width, image.mode, _orientation(image))
     except Image.DecompressionBombError as error:
         raise TooLargeError("too large to be decoded safely") from error
     except UnidentifiedImageError as error:
@@ -103,6 +102,16 @@ def _header(data: bytes) -> Header:
         raise
     except Exception as error:  # Pillow's plug-ins raise whatever a broken header made them meet
         raise ValueError(f"not an image, or broken: {error}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """Give the orientation tag, 1 where there is none; of a PNG without decoding it, which its ``getexif`` would do."""
+    told = Image.Exif()
+    if image.format == "PNG":
+        told.load(image.info.get("exif", b""))
+    else:
+        told = image.getexif()
+    return int(told.get(ORIENTATION_TAG, 1))
 
 
 def _likeness(data: bytes) -> str:

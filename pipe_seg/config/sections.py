@@ -235,8 +235,8 @@ class ServerSection(Section):
 
     ``port`` 0 takes any free one, ``grpc_port`` 0 offers no gRPC; ``batch_frames``: so many frames at most are answered
     together; ``queue_requests``: so many requests at most wait for the model, the next is told to come back;
-    ``body_mib``, ``request_mpx``: what one request may weigh, encoded and decoded; ``poll_s``: how often the store is
-    looked at.
+    ``body_mib``, ``request_mpx``, ``request_frames``: what one request may weigh, encoded and decoded, and how many
+    frames it may hold; ``poll_s``: how often the store is looked at.
     """
 
     host: str = "127.0.0.1"
@@ -253,6 +253,7 @@ class ServerSection(Section):
     shutdown_s: float = Field(10, ge=1)
     body_mib: float = Field(32, gt=0, le=1024)
     request_mpx: float = Field(64, gt=0, le=4096)
+    request_frames: int = Field(64, ge=1, le=100_000)
     poll_s: float = Field(2, gt=0)
 
 

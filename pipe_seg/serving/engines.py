@@ -20,11 +20,12 @@ from pipe_seg.schema import SIGNATURE_ARRAYS
 from pipe_seg.serving.inference import Answers, Inference
 from pipe_seg.serving.saved_model import LoadedModel
 
+Runtime = Literal["tf", "openvino"]
 Engine = Literal["auto", "tf", "openvino"]
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-def chosen(engine: Engine) -> Literal["tf", "openvino"]:
+def chosen(engine: Engine) -> Runtime:
     """Give what ``auto`` means here: OpenVINO where it is installed and there is no GPU.
 
     Raises:
@@ -40,7 +41,7 @@ def chosen(engine: Engine) -> Literal["tf", "openvino"]:
     return "openvino" if installed and not tf.config.list_physical_devices("GPU") else "tf"
 
 
-def load(saved_model: Path, facts: dict[str, Any], engine: Literal["tf", "openvino"]) -> LoadedModel:
+def load(saved_model: Path, facts: dict[str, Any], engine: Runtime) -> LoadedModel:
     """Load a SavedModel; ``facts`` is what its artifact or manifest says of it.
 
     Raises:
@@ -59,13 +60,22 @@ def load(saved_model: Path, facts: dict[str, Any], engine: Literal["tf", "openvi
 
 def load_model(model: Model, engine: Engine) -> LoadedModel:
     """Load an exported model to be asked by ``engine``; ``auto`` comes back to TensorFlow where OpenVINO cannot."""
+    try:
+        facts = model.facts
+    except MachineError:
+        facts = {}  # a bare SavedModel, which TensorFlow can ask
+    return load_best(model.saved_model, facts, engine)[0]
+
+
+def load_best(saved_model: Path, facts: dict[str, Any], engine: Engine) -> tuple[LoadedModel, Runtime]:
+    """Load a SavedModel as ``load_model`` does; say which runtime it came to."""
     runtime = chosen(engine)
     try:
-        return load(model.saved_model, model.facts if runtime != "tf" else {}, runtime)
+        return load(saved_model, facts, runtime), runtime
     except MachineError:
-        if engine != "auto":
+        if engine != "auto" or runtime == "tf":
             raise
-        return load(model.saved_model, {}, "tf")
+        return load(saved_model, facts, "tf"), "tf"
 
 
 def inference_of(facts: dict[str, Any]) -> Inference:

@@ -101,10 +101,11 @@ def prune(place: Place, keep: int) -> list[int]:
     """
     with place.held():
         place.sweep()
-        held = set(read(place).values())
-        gone = [number for number in place.versions()[:-keep] if number not in held]
-        for number in gone:
-            place.withdraw(number)
+        gone = []
+        for number in place.versions()[:-keep]:
+            if number not in read(place).values():  # again each time: not every place can be held
+                place.withdraw(number)
+                gone.append(number)
     return gone
 
 

@@ -22,7 +22,7 @@ from tests.serving.server.process import Server
 from tests.serving.server.test_rest import BYTES, GREY, b64
 
 FOLDER = ROOT / "deploy" / "serving"
-TOKEN = "0123456789abcdef0123456789abcdef"
+TOKEN = "0123456789abcdef" * 4
 __all__ = ["dark", "light", "server", "two"]
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,11 @@ def upload(uri: str, saved_model: Path) -> int:
     return number
 
 
-def judge(place: Place) -> dict[str, Any]:
-    """Say what a reader sees: numbers, those that are not whole, and those that C++ would load though they are not."""
+def judge(place: Place, known: Collection[int] = ()) -> dict[str, Any]:
+    """Say what a reader sees: numbers, labels, and which versions, but ``known`` ones, are not whole."""
     seen = place.versions()
     broken = []
-    for number in seen:
+    for number in set(seen) - set(known):
         with place.fetched(str(number)) as folder:
             try:
                 store.check(folder)
@@ -48,7 +48,6 @@ def judge(place: Place) -> dict[str, Any]:
                 broken.append(f"{number}: {error}")
             if cpp_loader.load(folder) != cpp_loader.OK:
                 broken.append(f"{number}: the C++ loader refuses it")
-    labels.read(place)
     return {"seen": seen, "broken": broken, "labels": labels.read(place)}
 
 
@@ -63,13 +62,14 @@ def forked(work: Callable[[], Any]) -> Any:
     return json.loads(text)
 
 
-def trial(uri: str, saved_model: Path, told: dict[str, Any], code: int) -> None:
-    """Judge after a kill, run again, judge again, and print."""
-    after = forked(lambda: judge(store.at(uri)))
+def trial(uri: str, saved_model: Path, told: dict[str, Any], code: int, known: Collection[int] = ()) -> list[int]:
+    """Judge after a kill, run again, judge again, print, and give what is there now."""
+    after = forked(lambda: judge(store.at(uri), known))
     again = processes.wait(processes.fork(lambda: upload(uri, saved_model)))
-    last = forked(lambda: judge(store.at(uri)))
+    last = forked(lambda: judge(store.at(uri), after["seen"]))
     fine = again == 0 and max(last["seen"]) == last["labels"]["candidate"] and not last["broken"]
     print(json.dumps({**told, "code": code, "broken": after["broken"], "rerun": fine}), flush=True)
+    return list(last["seen"])
 
 
 def points(folder: Path, saved_model: Path, number: int) -> None:
@@ -113,11 +113,13 @@ def at_random(uri: str, saved_model: Path, number: int, seed: int) -> None:
     started = time.monotonic()
     processes.wait(processes.fork(lambda: upload(uri, saved_model)))
     whole_s = time.monotonic() - started
-    dice = random.Random(seed)
+    dice, known = random.Random(seed), list[int]()
     for index in range(number):
         moment_s = dice.uniform(0, 1.1) * whole_s
         code = processes.kill_later(lambda go: processes.fork(lambda: upload(uri, saved_model)), moment_s)
-        trial(uri, saved_model, {"index": index, "moment_s": round(moment_s, 3)}, code)
+        known = trial(uri, saved_model, {"index": index, "moment_s": round(moment_s, 3)}, code, known)
+    whole = forked(lambda: judge(store.at(uri)))
+    assert not whole["broken"], whole
 
 
 def calls(uri: str, saved_model: Path, number: int) -> None:

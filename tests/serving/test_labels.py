@@ -147,6 +147,17 @@ def test_from_upload_to_rollback_at_the_command_line(runs: Path, tmp_path: Path,
     for _ in range(2):
         told = cli("upload", run, "--to", place, "--yes", "--unblessed").stdout
     assert "labelled candidate" in told
+    card = (place / "pipe_seg" / "2" / "README.md").read_text()
+    for words in (
+        "from run",
+        "**Not blessed**",
+        "| misalignment |",
+        "ms from JPEG to PNG mask on",
+        "curl -d",
+        "| validation | ",
+    ):
+        assert words in card, words
+    assert "None" not in card
     assert "not blessed" in cli("models", "promote", 1, "--store", place, code=6).stderr
     cli("models", "promote", 1, "--store", place, "--unblessed")
     assert "stable     2, was 1" in cli("models", "promote", "--store", place, "--unblessed").stdout

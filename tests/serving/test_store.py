@@ -137,6 +137,22 @@ def test_an_empty_folder_is_not_taken_for_a_free_number(saved_model: Path, tmp_p
     assert disk.rename_new(tmp_path / "new", tmp_path / "free")
 
 
+def test_a_file_that_has_a_number_s_name_is_stepped_over(saved_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "store" / "pipe_seg").mkdir(parents=True)
+    (tmp_path / "store" / "pipe_seg" / "1").touch()
+    (tmp_path / "store" / "pipe_seg" / "2").symlink_to("nowhere")
+    assert publish(saved_model, tmp_path / "store") == 3
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a//x", "./x", "..\\x", "x\0"])
+def test_an_object_whose_name_leads_out_is_not_fetched(name: str) -> None:
+    from pipe_seg.serving.store import remote
+
+    with pytest.raises(RefusedError, match="leads out"):
+        remote._inside(name)
+    assert remote._inside("variables/variables.index") == "variables/variables.index"
+
+
 def test_many_at_once_lose_nothing(saved_model: Path, fresh: Fresh) -> None:
     uri = fresh()
     if uri == "mlflow:":

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import os
 import signal
 import socket
 import stat
@@ -17,6 +18,7 @@ from pipe_seg.errors import MachineError, Problem, RefusedError
 from pipe_seg.serving import engines
 from pipe_seg.serving.server import gate, grpc_api
 from pipe_seg.serving.server.batching import Batcher
+from pipe_seg.serving.server.dialect import Most
 from pipe_seg.serving.server.metrics import Metrics
 from pipe_seg.serving.server.protocol import Protocol
 from pipe_seg.serving.server.rest import Rest
@@ -76,35 +78,43 @@ def run(section: ServerSection, *, place: Place, allowed: Access, say: Say) -> N
 
 
 async def _serve(section: ServerSection, place: Place, allowed: Access, say: Say) -> None:
-    versions = Versions(place, engines.chosen(section.engine), say)
+    engines.chosen(section.engine)  # what is not installed is told of before anything listens
+    versions = Versions(place, section.engine, say)
     batcher = Batcher(
         section.batch_frames, section.queue_requests, section.timeout_s, lambda size: metrics.batches.observe(size)
     )
     metrics = Metrics(lambda: batcher.waiting, lambda: versions.status, lambda: versions.labels)
-    most_bytes = int(section.body_mib * MIB)
+    most, most_bytes = Most(section.request_frames, section.request_mpx), int(section.body_mib * MIB)
     app = gate.Gate(
-        Rest(versions, batcher, metrics, section.request_mpx).app(),
+        Rest(versions, batcher, metrics, most).app(),
         hosts=(section.host, *allowed.hosts),
         token=allowed.token,
         most_bytes=most_bytes,
         body_timeout_s=section.body_timeout_s,
         refused=lambda status: metrics.requests.labels("rest", "refused", int(status)).inc(),
     )
-    services = grpc_api.Services(versions, batcher, metrics, section.request_mpx, allowed.token)
+    services = grpc_api.Services(versions, batcher, metrics, most, allowed.token)
     with _listening(section.host, section.port) as listening:
+        await versions.refresh()
         async with _grpc(services, section, most_bytes, say):
-            await versions.refresh()
             say(f"{'ready' if versions.ready else 'waiting for a version'}: http://{_shown(listening)}/")
             answering = asyncio.create_task(batcher.run())
             watching = asyncio.create_task(versions.watch(section.poll_s))
-            await _http(app, section, listening)
+            await _http(app, section, listening, batcher)
             watching.cancel()
-            batcher.close()
-            await answering
+    await _end(answering, section.shutdown_s)
 
 
-async def _http(app: gate.Gate, section: ServerSection, listening: socket.socket) -> None:
-    """Answer HTTP until a signal; then finish what was begun."""
+async def _end(answering: "asyncio.Task[None]", most_s: float) -> None:
+    """Wait for the batch that runs; a graph that never ends is left behind with its thread."""
+    try:
+        await asyncio.wait_for(answering, most_s)
+    except TimeoutError:
+        os._exit(0)
+
+
+async def _http(app: gate.Gate, section: ServerSection, listening: socket.socket, batcher: Batcher) -> None:
+    """Answer HTTP until a signal; then finish what was begun, and send away who would wait too long."""
 
     class Limited(Protocol):
         header_timeout_s = section.header_timeout_s
@@ -128,20 +138,36 @@ async def _http(app: gate.Gate, section: ServerSection, listening: socket.socket
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.leave)
+    ending = asyncio.create_task(_send_away(server, batcher, section.shutdown_s / 2))
     await server.serve(sockets=[listening])
+    batcher.close()
+    ending.cancel()
+
+
+async def _send_away(server: "_Server", batcher: Batcher, after_s: float) -> None:
+    await server.left.wait()
+    await asyncio.sleep(after_s)
+    batcher.close()
+    batcher.give_up()
 
 
 class _Server(uvicorn.Server):
     """uvicorn's, with signals that end it and nothing else: it would raise them again afterwards."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.left = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     def leave(self) -> None:
-        """Finish what was begun; at once if asked again."""
-        self.force_exit = self.should_exit
+        """Finish what was begun; end now if asked again."""
+        if self.should_exit:
+            os._exit(130)
         self.should_exit = True
+        self.left.set()
 
 
 @contextlib.asynccontextmanager

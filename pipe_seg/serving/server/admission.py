@@ -57,6 +57,8 @@ def check(folder: Path) -> SignatureDefMap:
         raise RefusedError(Problem(path, f"cannot be read: {error}")) from error
     if len(graphs) != 1:
         raise RefusedError(Problem(path, "not one graph", got=len(graphs)))
+    if not graphs[0].HasField("object_graph_def"):
+        raise RefusedError(Problem(path, "a graph of TensorFlow 1, which runs its own saver when it is loaded"))
     problems = [
         Problem(path, "an operation that no model of ours has", got=name) for name in sorted(_strange(graphs[0]))
     ]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,7 +76,7 @@ class Batcher:
                 continue
             self._tell(sum(waiting.size for waiting in batch))
             try:
-                answers = await loop.run_in_executor(self._thread, _answers, batch)
+                answers = await loop.run_in_executor(self._thread, _answers, batch, self._batch_frames)
             except Exception as error:
                 answers = [error] * len(batch)
             for waiting, answer in zip(batch, answers, strict=True):
@@ -87,6 +87,11 @@ class Batcher:
         """Take nobody in any more."""
         self._running = False
         self._arrived.set()
+
+    def give_up(self) -> None:
+        """Send away all who wait."""
+        while self._waiting:
+            _give(self._waiting.popleft().answer, unavailable("the server is shutting down"))
 
     async def _ask(self, servable: Servable, frames: Sequence[bytes] | None, work: Callable[[], Any] | None) -> Any:
         if not self._running:
@@ -120,18 +125,24 @@ class Batcher:
         return batch
 
 
-def _answers(batch: Sequence[_Waiting]) -> list[Any]:
-    """Ask the model; runs in its thread."""
+def _answers(batch: Sequence[_Waiting], most: int) -> list[Any]:
+    """Ask the model, for at most so many frames at once; runs in its thread."""
     first = batch[0]
     if first.work:
         return [first.work()]
     frames = [frame for waiting in batch for frame in waiting.frames or ()]
-    found = first.servable.frames(frames)
+    found = [answer for part in batched(frames, most) for answer in first.servable.frames(part)]
     shares = []
     for waiting in batch:
         shares.append(found[: waiting.size])
         found = found[waiting.size :]
     return shares
+
+
+def batched(frames: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
+    """Give ``frames`` in parts of ``most`` or fewer."""
+    for start in range(0, len(frames), most):
+        yield frames[start : start + most]
 
 
 def _give(answer: "asyncio.Future[Any]", value: Any) -> None:

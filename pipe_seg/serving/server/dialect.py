@@ -30,23 +30,42 @@ class Asked:
     image: np.ndarray | None = None
 
 
-def parse(body: bytes, most_mpx: float) -> Asked:
-    """Give what a predict request asks; no more than ``most_mpx`` million pixels in all.
+@dataclass(frozen=True)
+class Most:
+    """What one request may ask: so many frames, so many million pixels in all."""
+
+    frames: int
+    megapixels: float
+
+    def allow(self, frames: int, pixels: int) -> None:
+        """Let it pass.
+
+        Raises:
+            Refusal: it is more.
+        """
+        if frames > self.frames:
+            raise too_large(f"more than {self.frames} frames in one request")
+        if pixels > self.megapixels * MEGA:
+            raise too_large(f"more than {self.megapixels:g} megapixels")
+
+
+def parse(body: bytes, most: Most) -> Asked:
+    """Give what a predict request asks.
 
     Raises:
         Refusal: it is not a request of ours, or too large.
     """
     told = _json(body)
     rows = "instances" in told
-    signature = told.get("signature_name", SIGNATURE_ARRAYS)
+    signature = told.get("signature_name") or SIGNATURE_ARRAYS
     if not isinstance(signature, str) or signature not in INPUT:
         raise bad(f'Serving signature name: "{str(signature)[:80]}" not found in signature def')
     values = _values(told["instances"] if rows else told["inputs"], INPUT[signature], rows)
     if signature == SIGNATURE_BYTES:
         frames = [_decoded(value) for value in values]
-        check(frames, most_mpx)
+        check(frames, most)
         return Asked(rows, frames=frames)
-    return Asked(rows, image=array(values, most_mpx))
+    return Asked(rows, image=array(values, most))
 
 
 def _json(body: bytes) -> dict[str, Any]:
@@ -91,11 +110,11 @@ def _decoded(value: Any) -> bytes:
         raise bad(f"Unable to base64 decode: {error}") from error
 
 
-def array(values: Any, most_mpx: float) -> np.ndarray:
+def array(values: Any, most: Most) -> np.ndarray:
     """Give (batch, height, width, 3) float32, finite.
 
     Raises:
-        Refusal: it is not one, or larger than ``most_mpx``.
+        Refusal: it is not one, or more than ``most``.
     """
     try:
         found = np.asarray(values)
@@ -105,20 +124,20 @@ def array(values: Any, most_mpx: float) -> np.ndarray:
         raise bad("image: expected numbers")
     if found.ndim != 4 or found.shape[-1] != 3 or 0 in found.shape:
         raise bad(f"image: shape {list(found.shape)}, expected [batch, height, width, 3]")
-    if found.shape[0] * found.shape[1] * found.shape[2] > most_mpx * MEGA:
-        raise too_large(f"more than {most_mpx:g} megapixels")
+    most.allow(found.shape[0], found.shape[0] * found.shape[1] * found.shape[2])
     found = found.astype(np.float32)
     if not np.isfinite(found).all():
         raise bad("image: not finite")
     return found
 
 
-def check(frames: Sequence[bytes], most_mpx: float) -> None:
+def check(frames: Sequence[bytes], most: Most) -> None:
     """Look at the headers of encoded frames.
 
     Raises:
-        Refusal: one is no image that can be decoded safely, or all together are larger than ``most_mpx``.
+        Refusal: one is no image that can be decoded safely, or all together are more than ``most``.
     """
+    most.allow(len(frames), 0)
     pixels = 0
     for frame in frames:
         try:
@@ -128,8 +147,7 @@ def check(frames: Sequence[bytes], most_mpx: float) -> None:
         except ValueError as error:
             raise bad(f"frame: {error}") from error
         pixels += found.height * found.width
-    if pixels > most_mpx * MEGA:
-        raise too_large(f"more than {most_mpx:g} megapixels")
+    most.allow(len(frames), pixels)
 
 
 def told(rows: bool, answers: Sequence[Answer]) -> bytes:

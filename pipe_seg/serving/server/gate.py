@@ -79,10 +79,12 @@ class Gate:
             self._admit(scope, headers)
             if scope["method"] == "POST":
                 scope.setdefault("state", {})["body"] = await self._body(headers, receive)
+            elif headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+                raise bad("only POST has a body")
             await self._app(scope, receive, guarded)
         except Refusal as refusal:
             self._refused(refusal.status)
-            unread = scope["method"] == "POST" and "body" not in scope.get("state", {})
+            unread = "body" not in scope.get("state", {})
             await _refuse(refusal, receive if unread else None, guarded)
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
@@ -92,7 +94,8 @@ class Gate:
         origin = headers.get(b"origin")
         if origin is not None and origin.lower().partition(b"://")[2] != headers[b"host"].lower():
             raise Refusal(HTTPStatus.FORBIDDEN, "asked from another site (Origin)")
-        if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        followed = scope["path"] == "/" and headers.get(b"sec-fetch-mode") == b"navigate"  # a link to the page
+        if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin") and not followed:
             raise Refusal(HTTPStatus.FORBIDDEN, "asked from another site (Sec-Fetch-Site)")
         if scope["method"] not in ("GET", "HEAD", "POST"):
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and POST")
@@ -126,7 +129,9 @@ class Gate:
                         break
         except TimeoutError:
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not come in time") from None
-        return self._unpacked(bytes(body)) if encoding == b"gzip" else bytes(body)
+        if encoding == b"gzip":
+            return await asyncio.to_thread(self._unpacked, bytes(body))
+        return bytes(body)
 
     def _unpacked(self, body: bytes) -> bytes:
         unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -195,6 +200,8 @@ async def _refuse(refusal: Refusal, unread: Receive | None, send: Send) -> None:
     """Send the refusal at once, then read on for a moment: a client that is still sending would not see it."""
     body = pydantic_core.to_json({"error": refusal.message})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if unread:
+        headers.append((b"connection", b"close"))
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if refusal.status == HTTPStatus.UNAUTHORIZED:

@@ -1,7 +1,10 @@
 """TF Serving's gRPC services for our model: PredictionService and ModelService, through its own stubs."""
 
 import asyncio
+import logging
+import math
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -20,9 +23,9 @@ from tensorflow_serving.apis import (
 from pipe_seg.schema import MODEL_NAME, SIGNATURE_ARRAYS
 from pipe_seg.serving.server import dialect, gate
 from pipe_seg.serving.server.batching import Batcher
-from pipe_seg.serving.server.errors import Refusal, bad
+from pipe_seg.serving.server.errors import Refusal, bad, missing
 from pipe_seg.serving.server.metrics import Metrics
-from pipe_seg.serving.server.servable import Servable
+from pipe_seg.serving.server.servable import Answer, Servable
 from pipe_seg.serving.server.versions import Versions
 
 CODES = {
@@ -34,6 +37,8 @@ CODES = {
     HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+MOST_CALLS = 256
+DT_FLOAT, DT_STRING = tf.float32.as_datatype_enum, tf.string.as_datatype_enum
 STATES = get_model_status_pb2.ModelVersionStatus.State
 
 
@@ -41,56 +46,55 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
     """Both services; what TF Serving offers beyond them is answered with UNIMPLEMENTED."""
 
     def __init__(
-        self, versions: Versions, batcher: Batcher, metrics: Metrics, most_mpx: float, token: str | None
+        self, versions: Versions, batcher: Batcher, metrics: Metrics, most: dialect.Most, token: str | None
     ) -> None:
         """Answer from ``versions`` through ``batcher``, to who has ``token``."""
         self._versions, self._batcher, self._metrics = versions, batcher, metrics
-        self._most_mpx, self._token = most_mpx, token
+        self._most, self._token = most, token
 
     async def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Answer either signature."""
-        started, code = time.perf_counter(), grpc.StatusCode.OK
         signature = request.model_spec.signature_name or SIGNATURE_ARRAYS
-        try:
-            return await self._predicted(request, signature, context)
-        except Refusal as refusal:
-            code = CODES.get(HTTPStatus(refusal.status), grpc.StatusCode.INTERNAL)
-            await context.abort(code, refusal.message)
-        finally:
-            known = signature if signature in dialect.INPUT else "unknown"
-            self._metrics.requests.labels("grpc", known, code.name).inc()
-            self._metrics.seconds.labels("grpc").observe(time.perf_counter() - started)
+        known = signature if signature in dialect.INPUT else "unknown"
+        return await self._told(context, known, lambda: self._predicted(request, signature))
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Give the signatures of a version."""
-        servable = await self._found(request.model_spec, context)
-        if list(request.metadata_field) != ["signature_def"]:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "metadata_field: only signature_def")
-        answer = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=_spec(servable))
-        answer.metadata["signature_def"].Pack(servable.signatures)
-        return answer
+        return await self._told(context, "metadata", lambda: self._metadata(request))
 
     async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Give the states of all versions, or of one."""
-        await self._known(context)
-        spec, status = request.model_spec, self._versions.status
-        if spec.name != MODEL_NAME or (spec.HasField("version") and spec.version.value not in status):
-            await context.abort(grpc.StatusCode.NOT_FOUND, "Could not find any versions of model")
-        if spec.HasField("version"):
-            status = {spec.version.value: status[spec.version.value]}
-        answer = get_model_status_pb2.GetModelStatusResponse()
-        for number, found in sorted(status.items(), reverse=True):
-            told = answer.model_version_status.add(version=number, state=STATES.Value(found.state))
-            told.status.error_message = found.error
-            told.status.error_code = 2 if found.error else 0
-        return answer
+        return await self._told(context, "status", lambda: self._status(request.model_spec))
 
-    async def _predicted(self, request: Any, signature: str, context: Any) -> Any:
-        servable = await self._found(request.model_spec, context)
+    async def _told(self, context: Any, kind: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do ``work`` for who may ask; tell and count how it ended."""
+        started, code = time.perf_counter(), grpc.StatusCode.INTERNAL
+        try:
+            self._admit(context)
+            answer = await work()
+            code = grpc.StatusCode.OK
+            return answer
+        except Refusal as refusal:
+            code = CODES.get(HTTPStatus(refusal.status), grpc.StatusCode.INTERNAL)
+            await context.abort(code, refusal.message)
+        except Exception:
+            logging.exception("an error while a request over gRPC was answered")
+            await context.abort(code, "an error of the server; its log has more")
+        finally:
+            self._metrics.requests.labels("grpc", kind, code.name).inc()
+            self._metrics.seconds.labels("grpc").observe(time.perf_counter() - started)
+
+    async def _predicted(self, request: Any, signature: str) -> Any:
+        servable = self._found(request.model_spec)
         if signature not in dialect.INPUT or list(request.inputs) != [dialect.INPUT[signature]]:
             raise bad(f"expected one of the signatures {', '.join(dialect.INPUT)} and its one input")
-        value = await asyncio.to_thread(_array, request.inputs[dialect.INPUT[signature]])
-        outputs = await self._answered(servable, signature, value)
+        tensor = request.inputs[dialect.INPUT[signature]]
+        if signature == SIGNATURE_ARRAYS:
+            image = await asyncio.to_thread(_image, tensor, self._most)
+            outputs = {"probabilities": await self._batcher.alone(servable, lambda: servable.arrays(image))}
+        else:
+            frames = await asyncio.to_thread(_frames, tensor, self._most)
+            outputs = _columns(await self._batcher.frames(servable, frames))
         wanted = list(request.output_filter) or list(outputs)
         if unknown := [name[:80] for name in wanted if name not in outputs]:
             raise bad(f"output_filter: no output {unknown[0]}")
@@ -99,45 +103,74 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
             model_spec=spec, outputs={name: tf.make_tensor_proto(outputs[name]) for name in wanted}
         )
 
-    async def _answered(self, servable: Servable, signature: str, value: Any) -> dict[str, Any]:
-        if signature == SIGNATURE_ARRAYS:
-            image = dialect.array(value, self._most_mpx)
-            return {"probabilities": await self._batcher.alone(servable, lambda: servable.arrays(image))}
-        if value.dtype != object or value.ndim != 1 or not len(value):
-            raise bad("image_bytes: expected encoded frames, one dimension")
-        frames = [bytes(frame) for frame in value]
-        dialect.check(frames, self._most_mpx)
-        answers = await self._batcher.frames(servable, frames)
-        return {
-            "mask_png_bytes": np.array([answer.mask_png_bytes for answer in answers], object),
-            "probability": np.array([answer.probability for answer in answers], np.float32),
-            "defect_area_fraction": np.array([answer.defect_area_fraction for answer in answers], np.float32),
-        }
+    async def _metadata(self, request: Any) -> Any:
+        servable = self._found(request.model_spec)
+        if list(request.metadata_field) != ["signature_def"]:
+            raise bad("metadata_field: only signature_def")
+        answer = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=_spec(servable))
+        answer.metadata["signature_def"].Pack(servable.signatures)
+        return answer
 
-    async def _found(self, spec: Any, context: Any) -> Servable:
-        await self._known(context)
+    async def _status(self, spec: Any) -> Any:
+        status = self._versions.status
+        if spec.version_label:
+            number = self._found(spec).number
+            status = {number: status[number]}
+        elif spec.HasField("version"):
+            status = {number: found for number, found in status.items() if number == spec.version.value}
+        if spec.name != MODEL_NAME or (spec.HasField("version") and not status):
+            raise missing("Could not find any versions of model")
+        answer = get_model_status_pb2.GetModelStatusResponse()
+        for number, found in sorted(status.items(), reverse=True):
+            told = answer.model_version_status.add(version=number, state=STATES.Value(found.state))
+            told.status.error_message = found.error
+            told.status.error_code = 2 if found.error else 0
+        return answer
+
+    def _found(self, spec: Any) -> Servable:
         if spec.name != MODEL_NAME:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name[:80]})")
-        number = spec.version.value if spec.HasField("version") else None
-        try:
-            return self._versions.find(number, spec.version_label or None)
-        except Refusal as refusal:
-            await context.abort(CODES[HTTPStatus(refusal.status)], refusal.message)
-            raise
+            raise missing(f"Servable not found for request: Latest({spec.name[:80]})")
+        return self._versions.find(spec.version.value if spec.HasField("version") else None, spec.version_label or None)
 
-    async def _known(self, context: Any) -> None:
-        if self._token is None:
-            return
+    def _admit(self, context: Any) -> None:
+        """Let in who has the token.
+
+        Raises:
+            Refusal: it is not given, or another.
+        """
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
-        if not gate.allowed(given.encode("utf-8", "replace") if isinstance(given, str) else given, self._token):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a token is needed: authorization: Bearer …")
+        given = given if isinstance(given, bytes) else given.encode("utf-8", "replace")
+        if self._token is not None and not gate.allowed(given, self._token):
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "a token is needed: authorization: Bearer …")
 
 
-def _array(tensor: Any) -> np.ndarray:
-    try:
-        return np.asarray(tf.make_ndarray(tensor))
-    except (TypeError, ValueError) as error:
-        raise bad("not a whole tensor") from error
+def _image(tensor: Any, most: dialect.Most) -> np.ndarray:
+    """Give the array in a tensor, of which every value has to be there: TensorFlow would repeat the last one."""
+    sizes = [dim.size for dim in tensor.tensor_shape.dim]
+    number = math.prod(sizes)
+    if tensor.dtype != DT_FLOAT or len(sizes) != 4 or min(sizes) < 1:
+        raise bad("image: expected float32 [batch, height, width, 3]")
+    if len(tensor.tensor_content) != 4 * number and len(tensor.float_val) != number:
+        raise bad("image: not as many values as its shape says")
+    return dialect.array(tf.make_ndarray(tensor), most)
+
+
+def _frames(tensor: Any, most: dialect.Most) -> list[bytes]:
+    """Give the encoded frames in a tensor."""
+    sizes = [dim.size for dim in tensor.tensor_shape.dim]
+    if tensor.dtype != DT_STRING or sizes != [len(tensor.string_val)] or not sizes[0]:
+        raise bad("image_bytes: expected encoded frames, one dimension")
+    frames = list(tensor.string_val)
+    dialect.check(frames, most)
+    return frames
+
+
+def _columns(answers: Sequence[Answer]) -> dict[str, np.ndarray]:
+    return {
+        "mask_png_bytes": np.array([answer.mask_png_bytes for answer in answers], object),
+        "probability": np.array([answer.probability for answer in answers], np.float32),
+        "defect_area_fraction": np.array([answer.defect_area_fraction for answer in answers], np.float32),
+    }
 
 
 def _spec(servable: Servable, signature: str = "") -> Any:
@@ -146,7 +179,8 @@ def _spec(servable: Servable, signature: str = "") -> Any:
 
 def server(services: Services, address: str, most_bytes: int) -> tuple[grpc.aio.Server, int]:
     """Give a server of both services and the port it got."""
-    found = grpc.aio.server(options=[("grpc.max_receive_message_length", most_bytes), ("grpc.so_reuseport", 0)])
+    options = [("grpc.max_receive_message_length", most_bytes), ("grpc.so_reuseport", 0)]
+    found = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, found)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, found)
     return found, found.add_insecure_port(address)

@@ -61,16 +61,20 @@ class Protocol(H11Protocol):
 
     header_timeout_s = 10.0
     most_connections = 1000
+    stuck_s = 15.0
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         """Take what uvicorn gives."""
         super().__init__(*args, **keywords)
         self.conn = Strict(h11.SERVER, HEADER_BYTES)
         self._deadline: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._was_stuck = False
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for headers."""
         super().connection_made(transport)
+        self._look = self.loop.call_later(self.stuck_s, self._looked_at)
         if len(self.connections) > self.most_connections:
             self._refuse(503, "too many connections")
             return
@@ -87,12 +91,25 @@ class Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._relax()
+        if self._look:
+            self._look.cancel()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be read with the status that says why."""
         error = sys.exception()
         self._refuse(error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400, msg)
+
+    def _looked_at(self) -> None:
+        """Cut off who, for two looks, takes no answer or goes on sending after it."""
+        states = (self.conn.our_state, self.conn.their_state)
+        unread = states[0] in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED) and states[1] is h11.SEND_BODY
+        stuck = self.transport.is_closing() or self.flow.write_paused or unread
+        if stuck and self._was_stuck:
+            self.transport.abort()
+            return
+        self._was_stuck = stuck
+        self._look = self.loop.call_later(self.stuck_s, self._looked_at)
 
     def _expect(self) -> None:
         self._deadline = self.loop.call_later(self.header_timeout_s, self._too_slow)

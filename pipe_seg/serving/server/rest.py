@@ -34,9 +34,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Rest:
     """The handlers, over the versions that are loaded."""
 
-    def __init__(self, versions: Versions, batcher: Batcher, metrics: Metrics, most_mpx: float) -> None:
+    def __init__(self, versions: Versions, batcher: Batcher, metrics: Metrics, most: dialect.Most) -> None:
         """Answer from ``versions`` through ``batcher``."""
-        self._versions, self._batcher, self._metrics, self._most_mpx = versions, batcher, metrics, most_mpx
+        self._versions, self._batcher, self._metrics, self._most = versions, batcher, metrics, most
 
     def app(self) -> Starlette:
         """Give the application."""
@@ -62,21 +62,24 @@ class Rest:
 
     def _counted(self, signature: str, handler: Handler) -> Handler:
         async def counted(request: Request) -> Response:
-            started = time.perf_counter()
+            started, code = time.perf_counter(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
             try:
                 response = await handler(request)
+                code = response.status_code
+                return response
             except Refusal as refusal:
-                response = await self._refusal(request, refusal)
-            asked = signature or getattr(request.state, "signature", "unknown")
-            self._metrics.requests.labels("rest", asked, response.status_code).inc()
-            self._metrics.seconds.labels("rest").observe(time.perf_counter() - started)
-            return response
+                code = int(refusal.status)
+                return await self._refusal(request, refusal)
+            finally:
+                asked = signature or getattr(request.state, "signature", "unknown")
+                self._metrics.requests.labels("rest", asked, code).inc()
+                self._metrics.seconds.labels("rest").observe(time.perf_counter() - started)
 
         return counted
 
     async def _predict(self, request: Request) -> Response:
         body = request.state.body
-        parse = partial(dialect.parse, body, self._most_mpx)
+        parse = partial(dialect.parse, body, self._most)
         asked = parse() if len(body) < INLINE_BYTES else await asyncio.to_thread(parse)
         request.state.signature = SIGNATURE_ARRAYS if asked.image is not None else SIGNATURE_BYTES
         servable = self._servable(request)
@@ -90,7 +93,7 @@ class Rest:
     async def _frames(self, request: Request) -> Response:
         """Give the levels of one frame, for the page."""
         body = request.state.body
-        dialect.check([body], self._most_mpx)
+        await asyncio.to_thread(dialect.check, [body], self._most)
         number, label = request.query_params.get("version"), request.query_params.get("label")
         servable = self._versions.find(_number(number) if number else None, label)
         png = await self._batcher.alone(servable, lambda: servable.levels(body))

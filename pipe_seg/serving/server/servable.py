@@ -1,11 +1,13 @@
 """One version of the model, loaded from a store: checked first, warmed up before anybody may ask it."""
 
 import math
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,9 +37,7 @@ class Answer:
 class Servable:
     """A version that answers."""
 
-    def __init__(
-        self, number: int, saved_model: Path, facts: dict[str, Any], engine: Literal["tf", "openvino"]
-    ) -> None:
+    def __init__(self, number: int, saved_model: Path, facts: dict[str, Any], engine: engines.Engine) -> None:
         """Look into a SavedModel of which every byte was checked, load it, ask it what its own warm-up requests ask.
 
         Raises:
@@ -45,14 +45,31 @@ class Servable:
             MachineError: it cannot be loaded.
         """
         self.signatures = admission.check(saved_model)
-        self.number, self.engine = number, engine
-        self.threshold = float(facts["threshold"])
-        self._model = engines.load(saved_model, facts, engine)
+        self.number, self.threshold = number, float(facts["threshold"])
+        self._model, self.engine = engines.load_best(saved_model, facts, engine)
         try:
+            seen = set()
             for signature, tensor in warm_up(saved_model / WARM_UP):
-                self.arrays(tensor) if signature == SIGNATURE_ARRAYS else self.frames(tensor)
+                self._asked(signature, tensor)
+                seen.add(signature)
+            if seen != {SIGNATURE_ARRAYS, SIGNATURE_BYTES}:
+                raise bad("not a request for each signature")
         except Refusal as error:
             raise RefusedError(Problem(saved_model / WARM_UP, f"is not answered: {error.message}")) from error
+
+    def _asked(self, signature: str, tensor: Any) -> None:
+        """Ask as a client would.
+
+        Raises:
+            Refusal: it does not answer.
+        """
+        if signature == SIGNATURE_ARRAYS:
+            self.arrays(tensor)
+            return
+        for answer in self.frames(tensor):
+            if isinstance(answer, Refusal):
+                raise answer
+        self.levels(tensor[0])
 
     def frames(self, encoded: Sequence[bytes]) -> list[Answer | Refusal]:
         """Answer ``predict_bytes``; a frame that cannot be decoded spoils no other."""
@@ -94,7 +111,7 @@ def levels(probability: np.ndarray, threshold: float) -> np.ndarray:
     return np.where(probability >= np.float32(threshold), above, below).astype(np.uint8)
 
 
-def open_version(place: Place, number: int, engine: Literal["tf", "openvino"]) -> Servable:
+def open_version(place: Place, number: int, engine: engines.Engine) -> Servable:
     """Check every byte of a version, look into its graph, then load it and warm it up.
 
     Raises:
@@ -102,11 +119,13 @@ def open_version(place: Place, number: int, engine: Literal["tf", "openvino"]) -
         RefusedError: it is not as it was published, may not be loaded, or does not answer as it should.
         MachineError: it cannot be read or loaded.
     """
-    with store.checked(place, number) as folder:
-        facts = store.manifest(place, number).get("model")
+    with place.fetched(str(number)) as folder, tempfile.TemporaryDirectory() as scratch:
+        mine = Path(scratch) / str(number)  # what is checked is what is loaded, whoever writes to the store meanwhile
+        shutil.copytree(folder, mine, symlinks=True)
+        facts = store.check(mine, place.named(number)).get("model")
         if not isinstance(facts, dict) or "threshold" not in facts:
             raise RefusedError(Problem(place.named(number), "the manifest does not say how the model is asked"))
-        return Servable(number, folder, facts, engine)
+        return Servable(number, mine, facts, engine)
 
 
 def warm_up(path: Path) -> Iterator[tuple[str, Any]]:

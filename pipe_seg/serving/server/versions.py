@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal
 
 from pipe_seg import disk
-from pipe_seg.errors import PipeSegError
-from pipe_seg.serving import labels
+from pipe_seg.errors import PipeSegError, Problem, RefusedError
+from pipe_seg.serving import engines, labels
 from pipe_seg.serving.server.errors import bad, missing, unavailable
 from pipe_seg.serving.server.servable import Servable, open_version
 from pipe_seg.serving.store.place import Place
@@ -35,14 +36,16 @@ class Status:
 class _Failure:
     seen: str
     at_s: float
+    error: str
 
 
 class Versions:
     """The versions of one store."""
 
-    def __init__(self, place: Place, engine: Literal["tf", "openvino"], say: Callable[[str], None]) -> None:
+    def __init__(self, place: Place, engine: engines.Engine, say: Callable[[str], None]) -> None:
         """Begin with nothing loaded; ``refresh`` loads."""
         self._place, self._engine, self._say = place, engine, say
+        self._named: dict[str, int] = {}
         self._loaded: dict[int, Servable] = {}
         self._labels: dict[str, int] = {}
         self._status: dict[int, Status] = {}
@@ -78,17 +81,20 @@ class Versions:
             if number not in self._loaded:
                 raise missing(f"Servable not found for request: Specific(pipe_seg, {number})")
             return self._loaded[number]
-        if not self._loaded:
+        if labels.STABLE in self._labels:
+            return self._loaded[self._labels[labels.STABLE]]
+        if labels.STABLE in self._named or not self._loaded:
             raise unavailable("no version of the model answers yet")
-        return self._loaded[self._labels.get(labels.STABLE, max(self._loaded))]
+        return self._loaded[max(self._loaded)]
 
     async def watch(self, poll_s: float) -> None:
         """Look at the store every ``poll_s``, for ever."""
         while True:
             try:
                 await self.refresh()
-            except PipeSegError as error:
-                self._say(f"the store cannot be read: {error.lines()[0]}")
+            except Exception as error:  # whatever the store does, what is loaded goes on
+                told = error.lines()[0] if isinstance(error, PipeSegError) else f"{type(error).__name__}: {error}"
+                self._say(f"the store cannot be read: {told}")
             await asyncio.sleep(poll_s)
 
     async def refresh(self) -> None:
@@ -99,6 +105,8 @@ class Versions:
         """
         run = asyncio.get_running_loop().run_in_executor
         named, wanted = await run(self._thread, self._wanted)
+        if wanted:
+            self._named = named
         for number in sorted(wanted - set(self._loaded)):
             self._status.setdefault(number, Status("LOADING"))
             status, servable = await run(self._thread, self._opened, number)
@@ -106,6 +114,7 @@ class Versions:
                 self._status[number] = status
             if servable:
                 self._loaded[number] = servable
+                self._labels |= {name: number for name, labelled in named.items() if labelled == number}
                 self._say(f"version {number} answers ({servable.engine})")
         kept = {name: number for name, number in self._labels.items() if name in named or not wanted}
         self._labels = kept | {name: number for name, number in named.items() if number in self._loaded}
@@ -126,23 +135,26 @@ class Versions:
                 return None, None
             servable = open_version(self._place, number, self._engine)
         except PipeSegError as error:
-            return self._failed(number, "; ".join(error.lines()[:3])), None
+            return self._failed(number, "; ".join(error.lines()[:3]), _public(error)), None
         except Exception as error:  # a graph may fail in any way; the versions before it go on
-            return self._failed(number, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"), None
+            first = (str(error).splitlines() or [""])[0][:200]
+            return self._failed(number, f"{type(error).__name__}: {first}", _public(error)), None
         self._failures.pop(number, None)
         return Status("AVAILABLE"), servable
 
     def _worth_trying(self, number: int) -> bool:
         """Say whether a version that failed may do better: its files changed, or it failed long ago."""
         failure = self._failures[number]
-        return self._seen(number) != failure.seen or time.monotonic() - failure.at_s > RETRY_S
+        if time.monotonic() - failure.at_s > RETRY_S:
+            return True
+        return self._place.near and self._seen(number) != failure.seen
 
-    def _failed(self, number: int, error: str) -> Status:
-        self._failures[number] = _Failure(self._seen(number), time.monotonic())
-        before = self._status.get(number)
+    def _failed(self, number: int, error: str, told: str) -> Status:
+        before = self._failures.get(number)
         if before is None or before.error != error:
             self._say(f"version {number} is not served: {error}")
-        return Status("END", error)
+        self._failures[number] = _Failure(self._seen(number) if self._place.near else "", time.monotonic(), error)
+        return Status("END", told)
 
     def _seen(self, number: int) -> str:
         """Give what tells one state of a version from another."""
@@ -159,3 +171,11 @@ class Versions:
             self._say(f"version {number} is let go")
         for number in [number for number, status in self._status.items() if number not in needed and status.error]:
             del self._status[number]
+
+
+def _public(error: Exception) -> str:
+    """Give what a client may know of a failure: which file, what is wrong, but no path of this machine."""
+    if not isinstance(error, RefusedError):
+        return "cannot be read or loaded; the server's log says why"
+    problems = [problem for problem in error.problems[:3] if isinstance(problem, Problem)]
+    return "; ".join(f"{PurePath(str(problem.path)).name}: {problem.what}" for problem in problems)

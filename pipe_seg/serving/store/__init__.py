@@ -95,8 +95,10 @@ def checked(place: Place, number: int) -> Iterator[Path]:
         yield folder
 
 
-def check(folder: Path, name: str | None = None) -> None:
-    """Compare every file of a version in a folder with the manifest there; ``name`` is what faults are told of.
+def check(folder: Path, name: str | None = None) -> dict[str, Any]:
+    """Compare every file of a version in a folder with the manifest there, and give that.
+
+    ``name`` is what faults are told of.
 
     Raises:
         RefusedError: as ``checked``.
@@ -111,8 +113,9 @@ def check(folder: Path, name: str | None = None) -> None:
         raise RefusedError(
             *(fault(path.relative_to(folder).as_posix(), "not a plain file or folder") for path in odd or [folder])
         )
-    told = folder / MANIFEST
-    expected = _manifest(told.read_bytes() if told.is_file() else None, f"{name or folder}/{MANIFEST}")["files"]
+    path = folder / MANIFEST
+    told = _manifest(path.read_bytes() if path.is_file() else None, f"{name or folder}/{MANIFEST}")
+    expected = told["files"]
     found = disk.digest_tree(folder)
     found.pop(MANIFEST, None)
     problems = [fault(path, "missing") for path in sorted(set(expected) - set(found))]
@@ -121,6 +124,7 @@ def check(folder: Path, name: str | None = None) -> None:
     problems += [fault(path, "changed") for path in both if found[path] != expected[path]]
     if problems:
         raise RefusedError(*problems)
+    return told
 
 
 def _there(place: Place, number: int) -> None:

@@ -1,6 +1,7 @@
 """A store in a folder, on a disk or on NFS: everything appears by one rename."""
 
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,9 +12,13 @@ from pipe_seg.errors import MachineError, Problem
 from pipe_seg.schema import MODEL_NAME
 from pipe_seg.serving.store.place import LABELS, STAGING, WITHDRAWN, Place, numbers
 
+ABANDONED_S = 24 * 3600
+
 
 class Folder(Place):
     """A folder as a store."""
+
+    near = True
 
     def __init__(self, root: Path) -> None:
         """Take the folder; it is made when something is published."""
@@ -57,11 +62,11 @@ class Folder(Place):
 
     def claim(self, staging: str) -> int:
         """See ``Place``."""
-        while True:
-            number = max(self.versions(), default=0) + 1
-            if disk.rename_new(self._base / staging, self._base / str(number)):
-                disk.sync(self._base)
-                return number
+        number = max(self.versions(), default=0) + 1
+        while not disk.rename_new(self._base / staging, self._base / str(number)):
+            number += 1
+        disk.sync(self._base)
+        return number
 
     def withdraw(self, number: int) -> None:
         """See ``Place``."""
@@ -76,6 +81,9 @@ class Folder(Place):
         with disk.environment(self._root):
             for path in self._base.glob(f"{WITHDRAWN}*"):
                 shutil.rmtree(path)
+            for path in self._base.glob(f"{STAGING}*"):
+                if time.time() - path.stat().st_mtime > ABANDONED_S:
+                    shutil.rmtree(path)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -17,10 +17,15 @@ VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class Place(ABC):
-    """A store. ``name`` is what people are told; ``base`` is where the versions lie, as TF Serving is told."""
+    """A store.
+
+    ``name`` is what people are told, ``base`` where the versions lie, as TF Serving is told; in a ``near`` one reading
+    a version fetches nothing.
+    """
 
     name: str
     base: str
+    near = False
     model = MODEL_NAME
 
     def named(self, number: int) -> str:
@@ -53,7 +58,7 @@ class Place(ABC):
 
     @abstractmethod
     def sweep(self) -> None:
-        """Remove what withdrawals left that were killed."""
+        """Remove what withdrawals and uploads left that were killed long ago."""
 
     @abstractmethod
     def held(self) -> AbstractContextManager[None]:

@@ -101,7 +101,7 @@ class Registry(Place):
         """See ``Place``."""
         with tempfile.TemporaryDirectory() as scratch:
             with self._reached():
-                run = self._runs()[int(name)] if name.isdigit() and len(name) < 19 else name
+                run = self._run(int(name)) if name.isdigit() and len(name) < 19 else name
                 folder = Path(self._client.download_artifacts(run, MODEL_NAME, scratch))
             (folder / "variables").mkdir(exist_ok=True)  # empty, which artifacts cannot say
             yield folder
@@ -116,7 +116,7 @@ class Registry(Place):
     def withdraw(self, number: int) -> None:
         """See ``Place``."""
         with self._reached():
-            run = self._runs()[number]
+            run = self._run(number)
             self._client.delete_model_version(MODEL_NAME, str(number))
             self._client.delete_run(run)
 
@@ -164,6 +164,17 @@ class Registry(Place):
             token = page.token
             if not token:
                 return found
+
+    def _run(self, number: int) -> str:
+        """Give the run that a version points to.
+
+        Raises:
+            ConfigError: there is no whole version of that number.
+        """
+        runs = self._runs()
+        if number not in runs:
+            raise ConfigError(Problem(self.named(number), "no whole version of ours"))
+        return runs[number]
 
     def _experiment(self) -> str:
         """Give the experiment that our runs belong to, made by whoever is first."""

@@ -6,6 +6,7 @@ rename: a number is claimed by an object that only one can create, the files are
 are revisions that only one can create; the newest counts, and ``models.config`` is a copy of it for TF Serving.
 """
 
+import json
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipe_seg import disk
-from pipe_seg.errors import ConfigError, MachineError, Problem
+from pipe_seg.errors import ConfigError, MachineError, Problem, RefusedError
 from pipe_seg.schema import MODEL_NAME
 from pipe_seg.serving.store.place import GRAPH, LABELS, MANIFEST, STAGING, VERSION, WITHDRAWN, Place, numbers
 
@@ -86,7 +87,7 @@ class Remote(Place):
             folder = Path(scratch) / name
             with self._reached():
                 for path in self._below(source):
-                    target = folder / path.removeprefix(f"{source}/")
+                    target = folder / _inside(path.removeprefix(f"{source}/"))
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(self._files.cat_file(path))
             (folder / "variables").mkdir(parents=True, exist_ok=True)  # empty, which objects cannot say
@@ -140,7 +141,10 @@ class Remote(Place):
         with self._reached():
             if not self._created(f"{self._root}/{REVISIONS}/{revision + 1}", text.encode()):
                 return False
-            self._put(f"{self._root}/{LABELS}", text.encode())
+            written = 0
+            while written != (newest := max(self._revisions(), default=0)):
+                self._put(f"{self._root}/{LABELS}", self._files.cat_file(f"{self._root}/{REVISIONS}/{newest}"))
+                written = newest
         return True
 
     def _revisions(self) -> list[int]:
@@ -206,8 +210,9 @@ class Remote(Place):
         return True
 
     def _copy(self, source: str, target: str) -> None:
-        """Copy a version on the server; what makes it one comes last."""
-        names = [path.removeprefix(f"{source}/") for path in self._below(source)]
+        """Copy a version on the server, every file of its manifest; what makes it one comes last."""
+        told = json.loads(self._files.cat_file(f"{source}/{MANIFEST}"))
+        names = [MANIFEST, *told["files"]]
         for name in sorted(names, key=lambda name: (name == GRAPH, name == MANIFEST, name)):
             self._files.cp_file(f"{source}/{name}", f"{target}/{name}")
 
@@ -255,6 +260,17 @@ def _known_hosts() -> Any:
                 raise paramiko.SSHException(f"{hostname} is not known; `ssh` to it once, or put its key into {place}")
 
     return KnownHosts()
+
+
+def _inside(path: str) -> str:
+    """Give a path below a folder as it is.
+
+    Raises:
+        RefusedError: it leads somewhere else.
+    """
+    if any(part in ("", ".", "..") for part in path.split("/")) or "\\" in path or "\0" in path:
+        raise RefusedError(Problem(path, "a name that leads out of its version"))
+    return path
 
 
 def _unless_gone(error: OSError) -> None:

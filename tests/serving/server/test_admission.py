@@ -100,3 +100,14 @@ def test_what_is_no_graph_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(data)
     with pytest.raises(RefusedError):
         admission.check(tmp_path)
+
+
+def test_a_graph_of_tensorflow_1_whose_saver_would_run_is_refused(dark: Path, tmp_path: Path) -> None:
+    """Without an object graph, loading runs ``restore_op_name``, whatever that names."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    told = SavedModel.FromString((dark / "saved_model.pb").read_bytes())
+    told.meta_graphs[0].ClearField("object_graph_def")
+    (tmp_path / "saved_model.pb").write_bytes(told.SerializeToString())
+    with pytest.raises(RefusedError, match="TensorFlow 1"):
+        admission.check(tmp_path)

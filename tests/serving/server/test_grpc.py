@@ -34,6 +34,31 @@ def request(
     return asked
 
 
+def _claim(asked: predict_pb2.PredictRequest, size: int) -> None:
+    """Say that there are so many values where there is one."""
+    asked.inputs["image_bytes"].tensor_shape.dim[0].size = size
+
+
+def test_a_small_tensor_that_says_it_is_large_is_refused(channel: grpc.Channel) -> None:
+    asked = request("serving_default", "image", np.zeros((1, 1, 1, 3), np.float32))
+    for dim in asked.inputs["image"].tensor_shape.dim[:3]:
+        dim.size = 4000
+    with pytest.raises(grpc.RpcError) as caught:
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked, timeout=60)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "not as many values" in caught.value.details()
+
+
+def test_refusals_are_counted_by_their_code(channel: grpc.Channel, server: Server) -> None:
+    import httpx
+
+    asked = request()
+    asked.model_spec.name = "other"
+    with pytest.raises(grpc.RpcError):
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked, timeout=60)
+    assert 'code="NOT_FOUND",protocol="grpc"' in httpx.get(f"{server.url}/metrics").text
+
+
 def test_both_signatures_answer(channel: grpc.Channel) -> None:
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     answer = stub.Predict(request(), timeout=60)

@@ -49,6 +49,7 @@ CASES: dict[str, tuple[bytes, int]] = {
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 99 + b"\r\n\r\n", 400),
     "a foreign Host": (GET + b"Host: evil.example\r\n\r\n", 403),
+    "a GET with a body": (GET + HOST + b"Content-Length: 5\r\n\r\nhello", 400),
     "no Host": (GET + b"\r\n", 400),
     "two Hosts": (GET + HOST + HOST + b"\r\n", 400),
     "a Host that is none": (GET + b"Host: [::\r\n\r\n", 400),

@@ -126,6 +126,8 @@ BAD: dict[str, tuple[Any, int]] = {
     "sixteen bits": ({"instances": [b64(png("I;16", (8, 8)))], **BYTES}, 400),
     "another input": ({"instances": [{"frame": b64(GREY)}], **BYTES}, 400),
     "a bare string": ({"instances": ["abc"], **BYTES}, 400),
+    "too many frames": ({"instances": [b64(GREY)] * 65, **BYTES}, 413),
+    "too many arrays": ({"instances": [[[[1, 2, 3]]]] * 65}, 413),
     "UTF-16": ('{"instances": 1}'.encode("utf-16"), 400),
 }
 
@@ -144,6 +146,15 @@ def test_a_frame_that_cannot_be_decoded_spoils_no_other(server: Server) -> None:
     broken = bright.frame(9, 200, 200, ".jpg")[:-400]
     answers = [ask(server, {"instances": [b64(frame)], **BYTES}) for frame in (GREY, broken, GREY)]
     assert [answer.status_code for answer in answers] == [200, 400, 200]
+
+
+def test_an_empty_signature_is_the_default(server: Server) -> None:
+    assert ask(server, {"signature_name": "", "instances": [[[[1, 2, 3]]]]}).status_code == 200
+
+
+def test_many_frames_in_one_request(server: Server) -> None:
+    answer = ask(server, {"instances": [b64(GREY)] * 20, **BYTES})
+    assert len(answer.json()["predictions"]) == 20
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_damaged_version_is_named_and_never_served_and_a_mended_one_is(
     live.wait_for(f"version {number} is not served")
     status = httpx.get(f"{live.url}/v1/models/pipe_seg/versions/{number}").json()["model_version_status"][0]
     assert status["state"] == "END"
-    assert "changed" in status["status"]["error_message"]
+    assert status["status"]["error_message"] == "saved_model.pb: changed"  # and no path of this machine
     assert answers(live) == "dark"  # the label goes on meaning what it meant
     graph.write_bytes(whole)
     until(lambda: answers(live) == "light")
@@ -80,6 +80,24 @@ def test_a_whole_version_that_does_not_answer_is_not_served(live: Server, place:
     number = bright.publish(place, sick)
     assert "is not finite" in live.wait_for(f"version {number} is not served")
     assert answers(live) == "dark"
+
+
+def test_a_version_that_fails_for_one_frame_is_not_served(live: Server, place: Place, tmp_path: Path) -> None:
+
+    def picky(logits: object) -> object:
+        return logits / tf.cast(tf.shape(logits)[0] - 1, tf.float32)  # of one frame alone: not finite
+
+    number = bright.publish(place, bright.save(tmp_path / "picky", 60, picky))
+    live.wait_for(f"version {number} is not served")
+    assert answers(live) == "dark"
+
+
+def test_a_candidate_does_not_answer_for_a_stable_version_that_cannot(place: Place, light: Path) -> None:
+    bright.publish(place, light, promote=False)
+    (Path(place.name) / "pipe_seg" / "1" / "more").touch()
+    with serving(place.name, "--engine", "tf") as server:
+        assert httpx.post(f"{server.url}/frames", content=GREY).status_code == 503
+        assert httpx.post(f"{server.url}/frames?label=candidate", content=GREY).status_code == 200
 
 
 def test_a_store_that_goes_away_takes_nothing_with_it(live: Server, place: Place) -> None:
