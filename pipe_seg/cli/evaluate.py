@@ -19,6 +19,11 @@ from pipe_seg.schema import HEADLINE
 @click.option("--dataset", type=click.Choice(["pbs", "ps"]), default="ps", show_default=True, help="What to score on.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), default="validation", show_default=True)
 @click.option("--threshold", type=float, help="Instead of the model's own, 0.001 … 0.999.")
+@click.option(
+    "--target-recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Say also from which probability this share of the defect's pixels is found, and what that costs.",
+)
 @click.option("--fail-under", multiple=True, metavar="SCORE=VALUE", help="Exit 6 below this, as iou=0.4.")
 @click.option("--out", type=options.FOLDER, help="The folder to make [default: beside the model].")
 @options.manual_dir
@@ -30,6 +35,7 @@ def evaluate(
     dataset: str,
     split: str,
     threshold: float | None,
+    target_recall: float | None,
     fail_under: tuple[str, ...],
     out: Path | None,
     manual_dir: Path | None,
@@ -43,6 +49,9 @@ def evaluate(
     bars = dict(_bar(text) for text in fail_under)
     chosen = overrides if threshold is None else (*overrides, f"evaluator.threshold={threshold}")
     loaded = settings.load(preset, chosen, unlock=unlock)
+    if target_recall is not None:
+        recalls = {"recalls": tuple(sorted({*loaded.evaluator.recalls, target_recall}))}
+        loaded = loaded.model_copy(update={"evaluator": loaded.evaluator.model_copy(update=recalls)})
     found = run_folder.find_model(model, runs)
     folder = out or found.path.parent / f"evaluation_{datetime.now():%Y%m%d-%H%M%S}_{dataset}_{split}"
     quiet.tensorflow()
@@ -51,6 +60,10 @@ def evaluate(
     evaluation = pipeline.evaluate(loaded, found, examples, out=folder, split=split)
     scores = evaluation.scores
     click.echo(json.dumps(scores) if as_json else results.judged(scores, folder))
+    if target_recall is not None and not as_json:
+        (point,) = (row for row in scores["operating_points"] if row["target_recall"] == target_recall)
+        click.echo(f"recall     {results.operating_point(point)}")
+        click.echo(f"next       python cli.py export RUN --target-recall {target_recall:g} --out DIR bakes that in")
     _hold(scores, bars)
 
 

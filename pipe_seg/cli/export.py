@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pipe_seg import run_folder
-from pipe_seg.cli import options, quiet
+from pipe_seg.cli import options, quiet, results
 from pipe_seg.config import ExportSection
 
 PRECISIONS = {"auto": "auto", "float32": "float32", "bf16": "bfloat16"}
@@ -103,8 +103,4 @@ def _parity(out: Path, told: dict[str, Any]) -> str:
 def _cost(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """Give what another operating point costs, a line each."""
     for name, point in (("before", before["operating_point"]), ("now", now["operating_point"])):
-        claimed = f"{point['false_area']:.1%} of the background claimed" if point["false_area"] is not None else ""
-        yield (
-            f"{name:<8} p ≥ {point['threshold']:.3f}: finds {point['recall']:.1%} of the defect's pixels, "
-            f"{point['precision']:.1%} of the claims are right, IoU {point['iou']:.3f}, {claimed}"
-        )
+        yield f"{name:<8} {results.operating_point(point)}"

@@ -65,6 +65,17 @@ def _interval(score: dict[str, float | None]) -> str:
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f} … {high:.3f}]"
 
 
+def operating_point(point: dict[str, Any]) -> str:
+    """Give what a threshold finds and what it costs."""
+    shares = {
+        name: "–" if point[name] is None else f"{point[name]:.1%}" for name in ("recall", "precision", "false_area")
+    }
+    told = (
+        f"p ≥ {point['threshold']:.3f}: finds {shares['recall']} of the defect's pixels, {shares['precision']} of the"
+    )
+    return f"{told} claims are right, IoU {text(point['iou'])}, {shares['false_area']} of the background claimed"
+
+
 def text(value: Any) -> str:
     """Give a value as a cell of a table."""
     if value is None:

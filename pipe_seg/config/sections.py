@@ -189,8 +189,14 @@ class TrainerSection(Section):
 Threshold = Annotated[float | Literal["auto"], BeforeValidator(_threshold)]
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
 class EvaluatorSection(Section):
-    """The exported model → scores."""
+    """The exported model → scores.
+
+    ``recalls``: for which shares of the defect's pixels the report says what finding them costs.
+    """
 
     threshold: Threshold = "auto"
     empty: Literal["skip", "one", "zero"] = locked(
@@ -199,6 +205,7 @@ class EvaluatorSection(Section):
     bootstrap_draws: int = Field(2000, ge=10)
     minimum_iou: float = Field(0.3, ge=0, le=1)
     minimum_blob_area_px: int = Field(64, ge=0)
+    recalls: tuple[Share, ...] = (0.5, 0.7, 0.8, 0.9, 0.95)
 
 
 class ExportSection(Section):

@@ -31,6 +31,17 @@ def test_evaluate_holds_a_bar(ps: Path, folder: Path, cli: Command, tmp_path: Pa
     assert "unknown score" in error(cli(*common, "--fail-under", "miou=0.1", "--out", tmp_path / "c", code=2).stderr)
 
 
+def test_evaluate_says_what_finding_more_costs(ps: Path, folder: Path, cli: Command, tmp_path: Path) -> None:
+    common = ["evaluate", ps, "--manual-dir", folder, *TINY_FLAGS, "--target-recall", "0.85"]
+    told = cli(*common, "--out", tmp_path / "a").stdout
+    line = next(line for line in told.splitlines() if line.startswith("recall"))
+    found = float(line.partition("finds ")[2].partition("%")[0])
+    assert found >= 85
+    assert "of the background claimed" in line
+    points = json.loads(cli(*common, "--out", tmp_path / "b", "--json").stdout)["operating_points"]
+    assert [point["target_recall"] for point in points] == [0.5, 0.7, 0.8, 0.85, 0.9, 0.95]
+
+
 def test_the_report_shows_itself_without_the_network(ps: Path) -> None:
     page = (ps / "evaluator" / "report.html").read_text()
     assert "default-src 'none'" in page

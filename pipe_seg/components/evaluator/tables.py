@@ -13,7 +13,6 @@ from pipe_seg.nn.scores import Counts
 from pipe_seg.schema import CLASS_NAMES
 
 IOU, DICE, TP, FP, FN, CLASSES = 0, 1, 2, 3, 4, 5
-RECALLS = (0.5, 0.7, 0.8, 0.9, 0.95)
 Statistic = Callable[[np.ndarray], float]
 
 
@@ -89,7 +88,7 @@ def _second(results: Sequence[FrameResult], pooled: Counts, section: EvaluatorSe
 def _operating_points(results: Sequence[FrameResult], section: EvaluatorSection) -> list[dict[str, float | None]]:
     """Give what it costs to find ever more of the defect's pixels."""
     frames = [result.score for result in results]
-    thresholds = {recall: scores.threshold_of_recall(frames, recall) for recall in RECALLS}
+    thresholds = {recall: scores.threshold_of_recall(frames, recall) for recall in section.recalls}
     return [
         {"target_recall": recall, **scores.operating_point(frames, threshold, section.empty)}
         for recall, threshold in thresholds.items()
