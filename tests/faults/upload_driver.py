@@ -1,8 +1,8 @@
 """Uploads that are killed; one JSON line a trial: ``python -m tests.faults.upload_driver MODE NUMBER SEED PLACE``.
 
 ``points``: at each of so many calls of every kind that changes a folder (0: all); ``random``: after random times;
-``calls``: before and after each request to S3. What is visible afterwards is judged by our reader and by TensorFlow's
-C++ loader; then the same upload is run again and has to succeed.
+``calls``: before each request to S3, which is after the one before it, and after the last. What is visible afterwards is
+judged by our reader and by TensorFlow's C++ loader; then the same upload is run again and has to succeed.
 """
 
 import json
@@ -123,33 +123,30 @@ def at_random(uri: str, saved_model: Path, number: int, seed: int) -> None:
 
 
 def calls(uri: str, saved_model: Path, number: int) -> None:
-    """Kill before and after each request to the object store."""
-    most = forked(lambda: _counted(f"{uri}/count", saved_model, 0, False))
-    for index in range(1, min(number or most, most) + 1):
-        for after in (False, True):
-            place = f"{uri}/{index}-{after}"
-            code = processes.wait(processes.fork(partial(_counted, place, saved_model, index, after)))
-            trial(place, saved_model, {"call": index, "after": after, "of": most}, code)
+    """Kill before each request to the object store, and after the last."""
+    most = forked(lambda: _counted(f"{uri}/count", saved_model, 0))
+    for index in range(1, min(number or most + 1, most + 1) + 1):
+        place = f"{uri}/{index}"
+        code = processes.wait(processes.fork(partial(_counted, place, saved_model, index)))
+        trial(place, saved_model, {"call": index, "of": most}, code)
 
 
-def _counted(uri: str, saved_model: Path, kill_at: int, after: bool) -> int:
-    """Upload, killed at the request of that number; give how many there were."""
+def _counted(uri: str, saved_model: Path, kill_at: int) -> int:
+    """Upload, killed before the request of that number, or after the last; give how many there were."""
     from aiobotocore.client import AioBaseClient
 
     call, seen = AioBaseClient._make_api_call, [0]
 
     async def counted(self: Any, *arguments: Any) -> Any:
         seen[0] += 1
-        mine = seen[0] == kill_at
-        if mine and not after:
+        if seen[0] == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        answer = await call(self, *arguments)
-        if mine:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return answer
+        return await call(self, *arguments)
 
     AioBaseClient._make_api_call = counted
     upload(uri, saved_model)
+    if kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
     return seen[0]
 
 
