@@ -1,7 +1,7 @@
 """Uploads that are killed; one JSON line a trial: ``python -m tests.faults.upload_driver MODE NUMBER SEED PLACE``.
 
 ``points``: at each of so many calls of every kind that changes a folder (0: all); ``random``: after random times;
-``calls``: before each request to S3, which is after the one before it, and after the last. What is visible afterwards is
+``calls``: before each request to S3, which is after the one before it, and after the last. What is visible then is
 judged by our reader and by TensorFlow's C++ loader; then the same upload is run again and has to succeed.
 """
 
