@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.trials
+
 
 def trials(*arguments: object) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "tests.faults.build_driver", *map(str, arguments)]
