@@ -5,6 +5,7 @@
 judged by our reader and by TensorFlow's C++ loader; then the same upload is run again and has to succeed.
 """
 
+import importlib
 import json
 import os
 import random
@@ -64,10 +65,14 @@ def forked(work: Callable[[], Any]) -> Any:
 
 def trial(uri: str, saved_model: Path, told: dict[str, Any], code: int, known: Collection[int] = ()) -> list[int]:
     """Judge after a kill, run again, judge again, print, and give what is there now."""
-    after = forked(lambda: judge(store.at(uri), known))
-    again = processes.wait(processes.fork(lambda: upload(uri, saved_model)))
-    last = forked(lambda: judge(store.at(uri), after["seen"]))
-    fine = again == 0 and max(last["seen"]) == last["labels"]["candidate"] and not last["broken"]
+
+    def again() -> list[dict[str, Any]]:
+        after = judge(store.at(uri), known)
+        upload(uri, saved_model)
+        return [after, judge(store.at(uri), after["seen"])]
+
+    after, last = forked(again)
+    fine = max(last["seen"]) == last["labels"]["candidate"] and not last["broken"]
     print(json.dumps({**told, "code": code, "broken": after["broken"], "rerun": fine}), flush=True)
     return list(last["seen"])
 
@@ -153,6 +158,8 @@ def _counted(uri: str, saved_model: Path, kill_at: int) -> int:
 def main(mode: str, number: str, seed: str, place: str, scratch: str) -> None:
     """Make a model and put one mode through."""
     saved_model = bright.save(Path(scratch) / "saved_model", 60)
+    if place.startswith("s3:"):
+        importlib.import_module("s3fs")  # once, not in every child
     if mode == "points":
         points(Path(place), saved_model, int(number))
     elif mode == "random":

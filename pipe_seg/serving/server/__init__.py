@@ -191,7 +191,7 @@ async def _grpc(services: grpc_api.Services, section: ServerSection, most_bytes:
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as found:
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as found:  # asyncio then sends without delay
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((host, port))
