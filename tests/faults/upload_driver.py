@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -55,10 +56,18 @@ def judge(place: Place, known: Collection[int] = ()) -> dict[str, Any]:
 def forked(work: Callable[[], Any]) -> Any:
     """Give what ``work`` gives in a child: this process may hold no connection that its children would inherit."""
     reader, writer = os.pipe()
-    code = processes.wait(processes.fork(lambda: os.write(writer, json.dumps(work()).encode())))
+
+    def told() -> None:
+        try:
+            os.write(writer, json.dumps(work()).encode())
+        except Exception:
+            traceback.print_exc()
+            raise
+
+    code = processes.wait(processes.fork(told))
     os.close(writer)
-    with os.fdopen(reader, "rb") as told:
-        text = told.read()
+    with os.fdopen(reader, "rb") as answer:
+        text = answer.read()
     assert code == 0, "a child that was to look failed"
     return json.loads(text)
 

@@ -59,7 +59,7 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
     names = ["s3.port", "master.port", "volume.port", "filer.port"]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     command = [BIN / "weed", "server", f"-dir={folder}", "-s3", f"-s3.config={folder / 's3.json'}"]
-    command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=5", "-master.volumeSizeLimitMB=64"]
+    command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=100", "-master.volumeSizeLimitMB=64"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-{name}={port}" for name, port in ports.items()]
     with running(command, ports["s3.port"], folder / "weed.log"):
