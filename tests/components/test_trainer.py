@@ -90,6 +90,7 @@ def test_a_log_has_one_line_an_epoch_and_no_bar(tmp_path: Path, folder: Path, sh
     assert "\r" not in done.stderr
 
 
+@pytest.mark.trials
 def test_a_run_that_a_signal_ended_is_resumed_to_the_same_weights(tmp_path: Path, folder: Path, cli: Command) -> None:
     data = {"TFDS_DATA_DIR": str(tmp_path / "tfds")}
     flags = ["train", "--dataset", "ps", "--manual-dir", folder, *TINY_FLAGS, "-s", "ps.epochs=12"]
