@@ -11,6 +11,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from pipe_seg.artifacts import Model
