@@ -43,7 +43,18 @@ def main() -> None:
         labels.upload(place, number)
         for engine in ("tf", "openvino"):
             over_http(engine, folder, model, frame)
+    print(f"masks of both: IoU {likeness(model, frame):.4f}")
     alone()
+
+
+def likeness(model: object, frame: bytes) -> float:
+    """Give the IoU of both engines' masks of one frame."""
+    from pipe_seg import images
+    from pipe_seg.serving import engines
+
+    answers = [engines.load_model(model, engine).predict_bytes([frame]) for engine in ("tf", "openvino")]
+    first, second = (images.decode(answer["mask_png_bytes"][0], images.AS_STORED) > 0 for answer in answers)
+    return float((first & second).sum() / max((first | second).sum(), 1))
 
 
 def over_http(engine: str, folder: str, model: object, frame: bytes) -> None:

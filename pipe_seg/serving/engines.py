@@ -41,7 +41,7 @@ def chosen(engine: Engine) -> Runtime:
     return "openvino" if installed and not tf.config.list_physical_devices("GPU") else "tf"
 
 
-def load(saved_model: Path, facts: dict[str, Any], engine: Runtime) -> LoadedModel:
+def _load(saved_model: Path, facts: dict[str, Any], engine: Runtime) -> LoadedModel:
     """Load a SavedModel; ``facts`` is what its artifact or manifest says of it.
 
     Raises:
@@ -71,11 +71,11 @@ def load_best(saved_model: Path, facts: dict[str, Any], engine: Engine) -> tuple
     """Load a SavedModel as ``load_model`` does; say which runtime it came to."""
     runtime = chosen(engine)
     try:
-        return load(saved_model, facts, runtime), runtime
+        return _load(saved_model, facts, runtime), runtime
     except MachineError:
         if engine != "auto" or runtime == "tf":
             raise
-        return load(saved_model, facts, "tf"), "tf"
+        return _load(saved_model, facts, "tf"), "tf"
 
 
 def inference_of(facts: dict[str, Any]) -> Inference:
@@ -87,15 +87,21 @@ def inference_of(facts: dict[str, Any]) -> Inference:
 
 def openvino(network: Any, hint: str) -> Answers:
     """Compile a network's graph for the processor; ``hint`` is what OpenVINO may compute in, ``f32`` or ``bf16``."""
+    height, width = network.input_signature[0].shape[1:3]
+    with alone(network) as folder:
+        return compiled(folder, hint, (height, width))
+
+
+def compiled(path: str | Path, hint: str, size: tuple[int, int]) -> Answers:
+    """Compile a network in a SavedModel or in OpenVINO's own format, as ``openvino`` does.
+
+    It is read by ``Core``, not by ``convert_model``, which tells its makers of every use.
+    """
     from openvino import Core
 
-    core = Core()
-    with alone(network) as folder:
-        read = core.read_model(folder)  # not convert_model, which tells its makers of every use
     settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-    compiled = core.compile_model(read, "CPU", settings)
-    height, width = network.input_signature[0].shape[1:3]
-    return outside(lambda frames: compiled(frames)[0], (height, width))
+    model = Core().compile_model(str(path), "CPU", settings)
+    return outside(lambda frames: model(frames)[0], size)
 
 
 @contextmanager

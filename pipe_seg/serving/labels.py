@@ -55,8 +55,7 @@ def promote(place: Place, number: int | None = None, *, unblessed: bool = False)
             raise ConfigError(Problem(f"{place.name}/{LABELS}", "no version is labelled candidate", expected=cure))
         if before == wanted:
             return wanted, before
-        with store.checked(place, wanted):
-            blessed = store.manifest(place, wanted).get("blessed") is True
+        blessed = store.verify(place, wanted).get("blessed") is True
         if not (blessed or unblessed):
             cure = "a better model, or --unblessed"
             raise RefusedError(Problem(place.named(wanted), "not blessed by the evaluator", expected=cure))
@@ -87,8 +86,8 @@ def rollback(place: Place) -> tuple[int, int]:
             raise ConfigError(Problem(f"{place.name}/{LABELS}", "nothing was stable before", expected=cure))
         now, back = labels[STABLE], labels[PREVIOUS]
         if now != back:
-            with store.checked(place, back):
-                labels[STABLE] = back
+            store.verify(place, back)
+            labels[STABLE] = back
         return back, now
 
     return _change(place, alter)

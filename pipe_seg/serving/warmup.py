@@ -1,28 +1,50 @@
 """Requests that TF Serving replays before a version counts as available."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
 from pipe_seg import images
+from pipe_seg.errors import Problem, RefusedError
 from pipe_seg.schema import MODEL_NAME, SIGNATURE_ARRAYS, SIGNATURE_BYTES
+
+PATH = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
 def write(saved_model: Path) -> None:
-    """Write one grey frame for each signature into ``assets.extra/tf_serving_warmup_requests``."""
+    """Write one grey frame for each signature into the file ``PATH``."""
     frame = images.grey_frame()
     jpeg = images.encode(frame, ".jpg")
     requests = [
         (SIGNATURE_ARRAYS, "image", tf.make_tensor_proto(frame[None].astype(np.float32))),
         (SIGNATURE_BYTES, "image_bytes", tf.make_tensor_proto([jpeg])),
     ]
-    folder = saved_model / "assets.extra"
-    folder.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
+    path = saved_model / PATH
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, name, tensor in requests:
             spec = model_pb2.ModelSpec(name=MODEL_NAME, signature_name=signature)
             request = predict_pb2.PredictRequest(model_spec=spec, inputs={name: tensor})
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
+
+
+def read(saved_model: Path) -> Iterator[tuple[str, Any]]:
+    """Give signature and input, an array or a list of encoded frames, of each request.
+
+    Raises:
+        RefusedError: there is no such file.
+    """
+    path = saved_model / PATH
+    if not path.is_file():
+        raise RefusedError(Problem(path, "missing", expected="warm-up requests, as an export writes them"))
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        signature = request.model_spec.signature_name
+        (tensor,) = request.inputs.values()
+        array = tf.make_ndarray(tensor)
+        yield signature, array.tolist() if signature == SIGNATURE_BYTES else array

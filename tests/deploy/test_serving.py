@@ -1,9 +1,7 @@
 """What is handed out for TF Serving says what the servers read; the proxy is run, before our own server."""
 
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from tests.conftest import ROOT
 from tests.faults.processes import free_ports
-from tests.serving import cpp_loader
+from tests.serving import cpp_loader, servers
 from tests.serving.server.conftest import dark, light, server, two
 from tests.serving.server.process import Server
 from tests.serving.server.test_rest import BYTES, GREY, b64
@@ -81,21 +79,8 @@ def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "token.conf").write_text(made.stdout)
     command = [nginx, "-p", folder, "-c", folder / "nginx.conf"]
     subprocess.run([*command, "-t"], capture_output=True, check=True)
-    process = subprocess.Popen([*command, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 20
-        while not _answers(port):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with servers.running([*command, "-g", "daemon off;"], port, folder / "nginx.log"):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as trying:
-        return trying.connect_ex(("127.0.0.1", port)) == 0
 
 
 def post(proxy: str, path: str, **options: Any) -> httpx.Response:

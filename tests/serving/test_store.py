@@ -27,7 +27,8 @@ def test_versions_count_up_and_are_never_written_again(saved_model: Path, fresh:
     place = store.at(uri)
     assert place.versions() == [1, 2]
     assert store.manifest(place, 2)["scores"] == {"iou": 0.5}
-    with store.checked(place, 1) as folder:
+    store.verify(place, 1)
+    with place.fetched("1") as folder:
         assert (folder / "variables" / "variables.index").read_bytes() == b"index"
     with pytest.raises(ConfigError, match=r"no such version \(got 3\); expected 1, 2"):
         store.manifest(place, 3)
@@ -164,8 +165,7 @@ def test_many_at_once_lose_nothing(saved_model: Path, fresh: Fresh) -> None:
     place = store.at(uri)
     assert place.versions() == sorted(versions)
     for version in versions:
-        with store.checked(place, version):
-            pass
+        store.verify(place, version)
 
 
 def test_a_version_without_its_graph_is_none(saved_model: Path, s3_environment: dict[str, str]) -> None:

@@ -75,9 +75,9 @@ def run(
         out, component="export", section=config.export.model_dump(), inputs=inputs, details=details
     ) as folder:
         save(Predictor(frozen, inference, exact), folder / "saved_model")
-        for name in formats:
-            details[name] = portable.write(
-                name,
+        if formats:
+            details |= portable.write(
+                formats,
                 folder,
                 network=network,
                 portable=exact,

@@ -15,14 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg import disk
+from pipe_seg.data import preprocessing
 from pipe_seg.errors import ConfigError, Problem, RefusedError
-from pipe_seg.nn.scores import FrameScore, image_mean
+from pipe_seg.nn.scores import Counts, FrameScore, image_mean
 from pipe_seg.serving import engines
 from pipe_seg.serving.inference import Answers, Inference
 from pipe_seg.serving.scoring import score_frames
 from pipe_seg.serving.signatures import Predictor
 
-FORMATS = ("keras", "litert", "onnx", "openvino")
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "openvino": ("openvino",), "keras": ()}
 OPSET = 18
 FRAMES = 50
@@ -43,13 +43,20 @@ def check(name: str) -> None:
 
 
 def write(
-    name: str, folder: Path, *, network: Any, portable: Answers, inference: Inference, frames: Frames, int8: bool
-) -> dict[str, Any]:
-    """Write one format into ``folder``, ask it for frames, and give file, parity and, of int8, what it costs.
+    names: Sequence[str],
+    folder: Path,
+    *,
+    network: Any,
+    portable: Answers,
+    inference: Inference,
+    frames: Frames,
+    int8: bool,
+) -> dict[str, dict[str, Any]]:
+    """Write formats into ``folder``, ask each for frames, and give file, parity and, of int8, what it costs, by format.
 
     Args:
-        name: one of ``FORMATS``.
-        folder: where the file goes.
+        names: of ``WRITERS``.
+        folder: where the files go.
         network: the Keras network.
         portable: the same in float32, folded and frozen, as the SavedModel holds it.
         inference: how the SavedModel asks it.
@@ -59,28 +66,35 @@ def write(
     Raises:
         RefusedError: int8 loses more than ``MOST_IOU_LOST`` of image-mean IoU.
     """
-    some = [*frames["validation"], *frames["train"]][:FRAMES]
-    exact = Predictor(portable, inference)
+    exact, some = Predictor(portable, inference), [*frames["validation"], *frames["train"]][:FRAMES]
+    masks = [_mask(exact, example, inference.threshold) for example in some]
     calibration = _fitted(frames["train"], inference) if int8 else None
-    file, answers = WRITERS[name](folder, network, exact, inference, calibration)
-    other = Predictor(answers, inference)
-    ious = [_iou(exact.probability(e["image"]), other.probability(e["image"]), inference.threshold) for e in some]
-    told: dict[str, Any] = {"file": file, "frames": len(ious), "int8": int8}
-    told |= {"mask_iou": round(float(np.mean(ious)), 6), "mask_iou_least": round(float(min(ious)), 6)}
-    if int8:
-        told["iou_lost"] = round(_lost(exact, other, frames["validation"], inference.threshold), 6)
-        if told["iou_lost"] > MOST_IOU_LOST:
-            what = f"int8 loses more than {MOST_IOU_LOST} of IoU"
-            raise RefusedError(Problem(folder / file, what, got=told["iou_lost"], expected="float, without --int8"))
+    told: dict[str, dict[str, Any]] = {}
+    for name in names:
+        file, answers = WRITERS[name](folder, network, exact, inference, calibration)
+        other = Predictor(answers, inference)
+        ious = [_iou(mask, _mask(other, e, inference.threshold)) for mask, e in zip(masks, some, strict=True)]
+        told[name] = {"file": file, "frames": len(ious), "int8": int8}
+        told[name] |= {"mask_iou": round(float(np.mean(ious)), 6), "mask_iou_least": round(min(ious), 6)}
+        if int8:
+            lost = round(_lost(exact, other, frames["validation"], inference.threshold), 6)
+            told[name]["iou_lost"] = lost
+            if lost > MOST_IOU_LOST:
+                what = f"int8 loses more than {MOST_IOU_LOST} of IoU"
+                raise RefusedError(Problem(folder / file, what, got=lost, expected="float, without --int8"))
     disk.write_json(folder / "network.json", {**asdict(inference), "input": "RGB, 0…255", "output": "logits"})
     return told
 
 
-def _iou(first: Any, second: Any, threshold: float) -> float:
+def _mask(predictor: Predictor, example: Mapping[str, Any], threshold: float) -> np.ndarray:
+    return np.asarray(predictor.probability(example["image"])) >= np.float32(threshold)
+
+
+def _iou(first: np.ndarray, second: np.ndarray) -> float:
     """Give the IoU of two masks; 1 of two empty ones."""
-    one, other = (np.asarray(probability) >= threshold for probability in (first, second))
-    either = int((one | other).sum())
-    return int((one & other).sum()) / either if either else 1.0
+    both = int((first & second).sum())
+    iou = Counts(both, int(second.sum()) - both, int(first.sum()) - both).iou
+    return image_mean([iou], "one")
 
 
 def _lost(exact: Predictor, other: Predictor, examples: Sequence[dict[str, Any]], threshold: float) -> float:
@@ -92,7 +106,6 @@ def _lost(exact: Predictor, other: Predictor, examples: Sequence[dict[str, Any]]
 
 def _fitted(examples: Sequence[dict[str, Any]], inference: Inference) -> Callable[[], Iterator[list[Any]]]:
     """Give frames as the network sees them, to calibrate with."""
-    from pipe_seg.data import preprocessing
 
     def fitted() -> Iterator[list[Any]]:
         for example in examples:
@@ -125,11 +138,9 @@ def _openvino(
     import openvino
 
     file = "network.xml"
-    core = openvino.Core()
     with engines.alone(exact.network) as scratch:
-        openvino.save_model(core.read_model(scratch), str(folder / file), compress_to_fp16=False)
-    compiled = core.compile_model(str(folder / file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return file, engines.outside(lambda frames: compiled(frames)[0], inference.size)
+        openvino.save_model(openvino.Core().read_model(scratch), str(folder / file), compress_to_fp16=False)
+    return file, engines.compiled(folder / file, "f32", inference.size)
 
 
 def _litert(folder: Path, _network: Any, exact: Predictor, inference: Inference, calibration: Calibration) -> Written:

@@ -17,8 +17,8 @@ from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
 from pipe_seg.errors import Problem, RefusedError
 from pipe_seg.schema import SIGNATURE_ARRAYS, SIGNATURE_BYTES
+from pipe_seg.serving.store.place import GRAPH
 
-GRAPH = "saved_model.pb"
 SAVER = frozenset(("MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"))
 ALLOWED = frozenset(
     re.findall(

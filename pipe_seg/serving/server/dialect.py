@@ -12,11 +12,12 @@ from google.protobuf import json_format
 
 from pipe_seg import images
 from pipe_seg.schema import MODEL_NAME, SIGNATURE_ARRAYS, SIGNATURE_BYTES
+from pipe_seg.serving.server import admission
 from pipe_seg.serving.server.errors import bad, too_large
 from pipe_seg.serving.server.servable import Answer, Servable
 from pipe_seg.serving.server.versions import Status
 
-INPUT = {SIGNATURE_ARRAYS: "image", SIGNATURE_BYTES: "image_bytes"}
+INPUT = {signature: next(iter(inputs)) for signature, inputs in admission.INPUTS.items()}
 KEYS = {"signature_name", "instances", "inputs"}
 MEGA = 1_000_000
 
@@ -152,23 +153,15 @@ def check(frames: Sequence[bytes], most: Most) -> None:
 
 def told(rows: bool, answers: Sequence[Answer]) -> bytes:
     """Give the JSON for answers of ``predict_bytes``; names that end in ``_bytes`` are base64, as TF Serving has it."""
-    masks = [{"b64": base64.b64encode(answer.mask_png_bytes).decode()} for answer in answers]
-    if rows:
-        listed = [
-            {
-                "mask_png_bytes": mask,
-                "probability": answer.probability,
-                "defect_area_fraction": answer.defect_area_fraction,
-            }
-            for mask, answer in zip(masks, answers, strict=True)
-        ]
-        return pydantic_core.to_json({"predictions": listed})
-    columns = {
-        "mask_png_bytes": masks,
+    columns: dict[str, list[Any]] = {
+        "mask_png_bytes": [{"b64": base64.b64encode(answer.mask_png_bytes).decode()} for answer in answers],
         "probability": [answer.probability for answer in answers],
         "defect_area_fraction": [answer.defect_area_fraction for answer in answers],
     }
-    return pydantic_core.to_json({"outputs": columns})
+    if not rows:
+        return pydantic_core.to_json({"outputs": columns})
+    listed = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return pydantic_core.to_json({"predictions": listed})
 
 
 def told_arrays(rows: bool, probabilities: np.ndarray) -> bytes:

@@ -19,9 +19,7 @@ def bad(message: str) -> Refusal:
 
 def too_large(message: str) -> Refusal:
     """Give a refusal of how much was sent."""
-    return Refusal(
-        HTTPStatus.CONTENT_TOO_LARGE if hasattr(HTTPStatus, "CONTENT_TOO_LARGE") else HTTPStatus(413), message
-    )
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 
 def missing(message: str) -> Refusal:

@@ -19,7 +19,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = ("/", "/page/", "/healthz", "/readyz")
+OPEN = ("/page/", "/healthz", "/readyz")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 LINGER_S = 2.0
 HEADERS = (
@@ -99,8 +99,7 @@ class Gate:
             raise Refusal(HTTPStatus.FORBIDDEN, "asked from another site (Sec-Fetch-Site)")
         if scope["method"] not in ("GET", "HEAD", "POST"):
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and POST")
-        path = scope["path"]
-        is_open = path == "/" or path.startswith(OPEN[1:])
+        is_open = scope["path"] == "/" or scope["path"].startswith(OPEN)
         if self._token is not None and not is_open and not allowed(headers.get(b"authorization"), self._token):
             raise Refusal(HTTPStatus.UNAUTHORIZED, "a token is needed: Authorization: Bearer …")
 

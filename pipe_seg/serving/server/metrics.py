@@ -9,7 +9,6 @@ from prometheus_client.registry import Collector
 
 from pipe_seg.serving.server.versions import Status
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BATCHES = (1, 2, 4, 8, 16, 32)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pydantic_core
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,7 +21,7 @@ from pipe_seg.schema import MODEL_NAME, SIGNATURE_ARRAYS, SIGNATURE_BYTES
 from pipe_seg.serving.server import dialect
 from pipe_seg.serving.server.batching import Batcher
 from pipe_seg.serving.server.errors import Refusal, bad, missing, unavailable
-from pipe_seg.serving.server.metrics import CONTENT_TYPE, Metrics
+from pipe_seg.serving.server.metrics import Metrics
 from pipe_seg.serving.server.servable import Servable
 from pipe_seg.serving.server.versions import Versions
 
@@ -129,7 +130,7 @@ class Rest:
         return _json(b"{}")
 
     async def _told(self, request: Request) -> Response:
-        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
     def _servable(self, request: Request) -> Servable:
         named = request.path_params

@@ -4,6 +4,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -11,17 +12,15 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from pipe_seg import images
 from pipe_seg.errors import Problem, RefusedError
 from pipe_seg.schema import SIGNATURE_ARRAYS, SIGNATURE_BYTES
-from pipe_seg.serving import engines, store
+from pipe_seg.serving import engines, store, warmup
 from pipe_seg.serving.server import admission
 from pipe_seg.serving.server.errors import Refusal, bad
 from pipe_seg.serving.store.place import Place
 
-WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
 CLAIMED = 128
 
 
@@ -49,13 +48,13 @@ class Servable:
         self._model, self.engine = engines.load_best(saved_model, facts, engine)
         try:
             seen = set()
-            for signature, tensor in warm_up(saved_model / WARM_UP):
+            for signature, tensor in warmup.read(saved_model):
                 self._asked(signature, tensor)
                 seen.add(signature)
             if seen != {SIGNATURE_ARRAYS, SIGNATURE_BYTES}:
                 raise bad("not a request for each signature")
         except Refusal as error:
-            raise RefusedError(Problem(saved_model / WARM_UP, f"is not answered: {error.message}")) from error
+            raise RefusedError(Problem(saved_model / warmup.PATH, f"is not answered: {error.message}")) from error
 
     def _asked(self, signature: str, tensor: Any) -> None:
         """Ask as a client would.
@@ -119,29 +118,20 @@ def open_version(place: Place, number: int, engine: engines.Engine) -> Servable:
         RefusedError: it is not as it was published, may not be loaded, or does not answer as it should.
         MachineError: it cannot be read or loaded.
     """
-    with place.fetched(str(number)) as folder, tempfile.TemporaryDirectory() as scratch:
-        mine = Path(scratch) / str(number)  # what is checked is what is loaded, whoever writes to the store meanwhile
-        shutil.copytree(folder, mine, symlinks=True)
-        facts = store.check(mine, place.named(number)).get("model")
+    with _private(place, number) as folder:
+        facts = store.check(folder, place.named(number)).get("model")
         if not isinstance(facts, dict) or "threshold" not in facts:
             raise RefusedError(Problem(place.named(number), "the manifest does not say how the model is asked"))
-        return Servable(number, mine, facts, engine)
+        return Servable(number, folder, facts, engine)
 
 
-def warm_up(path: Path) -> Iterator[tuple[str, Any]]:
-    """Give signature and input of each warm-up request.
-
-    Raises:
-        RefusedError: there is none.
-    """
-    if not path.is_file():
-        raise RefusedError(Problem(path, "missing", expected="warm-up requests, as an export writes them"))
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        request = PredictionLog.FromString(record).predict_log.request
-        signature = request.model_spec.signature_name
-        (tensor,) = request.inputs.values()
-        array = tf.make_ndarray(tensor)
-        yield signature, array.tolist() if signature == SIGNATURE_BYTES else array
+@contextmanager
+def _private(place: Place, number: int) -> Iterator[Path]:
+    """Give a folder with a version that nobody else writes to: what is checked is what is loaded."""
+    with place.fetched(str(number)) as folder, tempfile.TemporaryDirectory() as scratch:
+        if place.near:
+            folder = Path(shutil.copytree(folder, Path(scratch) / folder.name, symlinks=True))
+        yield folder
 
 
 def _undecodable(error: Exception) -> Refusal:

@@ -114,12 +114,17 @@ class Versions:
                 self._status[number] = status
             if servable:
                 self._loaded[number] = servable
-                self._labels |= {name: number for name, labelled in named.items() if labelled == number}
+                self._relabel(named)
                 self._say(f"version {number} answers ({servable.engine})")
-        kept = {name: number for name, number in self._labels.items() if name in named or not wanted}
-        self._labels = kept | {name: number for name, number in named.items() if number in self._loaded}
+        if wanted:
+            self._relabel(named)
         if wanted and wanted <= set(self._loaded):
             self._let_go(wanted | set(self._labels.values()))
+
+    def _relabel(self, named: dict[str, int]) -> None:
+        """Let labels mean what they are to mean, as far as that answers; else what they meant."""
+        kept = {name: number for name, number in self._labels.items() if name in named}
+        self._labels = kept | {name: number for name, number in named.items() if number in self._loaded}
 
     def _wanted(self) -> tuple[dict[str, int], set[int]]:
         named = labels.read(self._place)

@@ -6,8 +6,7 @@ It is never written again. ``manifest.json`` in it has the sha256 of every file,
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +80,8 @@ def manifest(place: Place, number: int) -> dict[str, Any]:
     return _manifest(place.text(f"{place.model}/{number}/{MANIFEST}"), f"{place.named(number)}/{MANIFEST}")
 
 
-@contextmanager
-def checked(place: Place, number: int) -> Iterator[Path]:
-    """Give a folder with a version, the store's own where it is one, after every file was compared with the manifest.
+def verify(place: Place, number: int) -> dict[str, Any]:
+    """Compare every file of a version with its manifest, and give that.
 
     Raises:
         ConfigError: there is no such version.
@@ -91,8 +89,7 @@ def checked(place: Place, number: int) -> Iterator[Path]:
     """
     _there(place, number)
     with place.fetched(str(number)) as folder:
-        check(folder, place.named(number))
-        yield folder
+        return check(folder, place.named(number))
 
 
 def check(folder: Path, name: str | None = None) -> dict[str, Any]:
@@ -101,7 +98,7 @@ def check(folder: Path, name: str | None = None) -> dict[str, Any]:
     ``name`` is what faults are told of.
 
     Raises:
-        RefusedError: as ``checked``.
+        RefusedError: as ``verify``.
     """
 
     def fault(path: str, what: str) -> Problem:
@@ -134,11 +131,11 @@ def _there(place: Place, number: int) -> None:
         raise ConfigError(Problem(place.name, "no such version", got=number, expected=there))
 
 
-def _manifest(text: str | bytes | None, name: str) -> dict[str, Any]:
-    if text is None:
+def _manifest(data: bytes | None, name: str) -> dict[str, Any]:
+    if data is None:
         raise RefusedError(Problem(name, "missing"))
     try:
-        text = text.decode() if isinstance(text, bytes) else text
+        text = data.decode()
         told = dict(json.loads(text))
         whole = disk.as_json(told) == text and told.pop("digest") == _digest(told)
     except (ValueError, KeyError, TypeError) as error:

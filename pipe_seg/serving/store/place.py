@@ -37,7 +37,7 @@ class Place(ABC):
         """Give the numbers of whole versions, ascending, by the names TF Serving reads."""
 
     @abstractmethod
-    def text(self, path: str) -> str | bytes | None:
+    def text(self, path: str) -> bytes | None:
         """Give a small file of the store by its path in it; None where there is none."""
 
     @abstractmethod

@@ -70,9 +70,8 @@ class Registry(Place):
         number, _, name = rest.partition("/")
         with self._reached():
             run = self._runs().get(int(number)) if model == MODEL_NAME and number.isdigit() else None
-            if run is None or name not in {
-                Path(file.path).name for file in self._client.list_artifacts(run, MODEL_NAME)
-            }:
+            files = self._client.list_artifacts(run, MODEL_NAME) if run else []
+            if name not in {Path(file.path).name for file in files}:
                 return None
             with tempfile.TemporaryDirectory() as scratch:
                 fetched = self._client.download_artifacts(run, f"{MODEL_NAME}/{name}", scratch)

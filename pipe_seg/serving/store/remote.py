@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipe_seg import disk
 from pipe_seg.errors import ConfigError, MachineError, Problem, RefusedError
 from pipe_seg.schema import MODEL_NAME
-from pipe_seg.serving.store.place import GRAPH, LABELS, MANIFEST, STAGING, VERSION, WITHDRAWN, Place, numbers
+from pipe_seg.serving.store.place import GRAPH, LABELS, MANIFEST, STAGING, WITHDRAWN, Place, numbers
 
 SCHEMES = {"s3": "s3", "gs": "gcs", "sftp": "sftp"}
 THEIRS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "paramiko")
@@ -52,8 +51,7 @@ class Remote(Place):
     def versions(self) -> list[int]:
         """See ``Place``."""
         with self._reached():
-            graphs = [path.split("/") for path in self._below(self._base, 2) if path.endswith(f"/{GRAPH}")]
-        return numbers(parts[-2] for parts in graphs)
+            return numbers(parts[0] for parts in self._near() if parts[1:] == [GRAPH])
 
     def text(self, path: str) -> bytes | None:
         """See ``Place``."""
@@ -70,8 +68,8 @@ class Remote(Place):
         target = f"{self._base}/{name}"
         try:
             with self._reached():
-                for path in disk.digest_tree(saved_model):
-                    self._put(f"{target}/{path}", (saved_model / path).read_bytes())
+                for file in sorted(path for path in saved_model.rglob("*") if path.is_file()):
+                    self._put(f"{target}/{file.relative_to(saved_model).as_posix()}", file.read_bytes())
                 for path, text in texts.items():
                     self._put(f"{target}/{path}", text.encode())
             yield name
@@ -120,10 +118,8 @@ class Remote(Place):
     def sweep(self) -> None:
         """See ``Place``; an object that lost its graph stays: it may be one that is being written."""
         with self._reached():
-            left = {path.removeprefix(f"{self._base}/").split("/")[0] for path in self._below(self._base, 2)}
-            for name in left:
-                if name.startswith(WITHDRAWN):
-                    self._remove(f"{self._base}/{name}")
+            for name in {parts[0] for parts in self._near() if parts[0].startswith(WITHDRAWN)}:
+                self._remove(f"{self._base}/{name}")
 
     def held(self) -> AbstractContextManager[None]:
         """See ``Place``: nothing holds here; a revision that somebody else made first is taken anew."""
@@ -152,9 +148,11 @@ class Remote(Place):
 
     def _taken(self) -> set[int]:
         """Give the numbers that somebody has, whole versions or not."""
-        below = (path.removeprefix(f"{self._base}/").split("/") for path in self._below(self._base, 2))
-        names = (parts[1] if parts[0] == CLAIMS else parts[0] for parts in below if len(parts) > 1)
-        return {int(name) for name in names if VERSION.fullmatch(name)}
+        return set(numbers(parts[1] if parts[0] == CLAIMS else parts[0] for parts in self._near() if len(parts) > 1))
+
+    def _near(self) -> list[list[str]]:
+        """Give the files beside and directly in versions, as the names on the way to them."""
+        return [path.removeprefix(f"{self._base}/").split("/") for path in self._below(self._base, 2)]
 
     def _below(self, folder: str, depth: int | None = None) -> list[str]:
         """Give the files below a folder; `find` would take what it may not list for empty."""
@@ -163,19 +161,21 @@ class Remote(Place):
 
     def _put(self, path: str, data: bytes) -> None:
         if self._renames:
-            self._make_folder(path.rpartition("/")[0])
-            partial = f"{path}.{uuid.uuid4().hex}.partial"
-            self._files.pipe_file(partial, data)
-            self._files.mv(partial, path)
-            return
-        self._files.pipe_file(path, data)
+            self._files.mv(self._beside(path, data), path)
+        else:
+            self._files.pipe_file(path, data)
+
+    def _beside(self, path: str, data: bytes) -> str:
+        """Write what is to be renamed to ``path``; give its name until then."""
+        self._make_folder(path.rpartition("/")[0])
+        partial = f"{path}.{uuid.uuid4().hex}.partial"
+        self._files.pipe_file(partial, data)
+        return partial
 
     def _created(self, path: str, data: bytes) -> bool:
         """Write a file that was not there, whole or not at all; say whether it was not there."""
         if self._renames:
-            self._make_folder(path.rpartition("/")[0])
-            partial = f"{path}.{uuid.uuid4().hex}.partial"
-            self._files.pipe_file(partial, data)
+            partial = self._beside(path, data)
             if self._moved(partial, path):
                 return True
             self._files.rm_file(partial)
