@@ -96,12 +96,17 @@ def agreement(annotation: Annotation, mask: np.ndarray) -> Agreement | None:
     return Agreement(annotation.boxes[0].label, *(round(share * 1_000_000) for share in shares))
 
 
-def inside(box: Box, height: int, width: int) -> tuple[slice, slice]:
-    """Give the rows and columns of the pixels whose centre lies in the box, one at least."""
-    return slice(*_pixels(box.y_min, box.y_max, height)), slice(*_pixels(box.x_min, box.x_max, width))
+def inside(box: Box, height: int, width: int, margin: float = 0.0) -> tuple[slice, slice]:
+    """Give the rows and columns of the pixels whose centre lies in the box, one at least.
+
+    ``margin``: a share of the box that is added on each side, as far as the frame goes.
+    """
+    rows = _pixels(box.y_min, box.y_max, height, margin)
+    return slice(*rows), slice(*_pixels(box.x_min, box.x_max, width, margin))
 
 
-def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:
-    first, last = int(np.ceil(start * size - 0.5)), int(np.ceil(stop * size - 0.5))
+def _pixels(start: float, stop: float, size: int, margin: float) -> tuple[int, int]:
+    more = margin * (stop - start)
+    first, last = (int(np.ceil(side * size - 0.5)) for side in (max(start - more, 0.0), min(stop + more, 1.0)))
     first = min(first, size - 1)
     return first, max(last, first + 1)

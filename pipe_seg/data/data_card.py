@@ -47,7 +47,7 @@ def describe(facts: Facts) -> dict[str, Any]:
         "version": facts.version,
         "rendered": folder is None,
         "source": str(folder.absolute()) if folder else "rendered by pipe_seg.data.synthetic",
-        "imported": _imported(folder) if folder else None,
+        **_made(folder),
         "licence": _licence(folder) if folder else "as pipe-seg itself",
         "splits": {name: _split(tally, facts.groups[name]) for name, tally in facts.tallies.items()},
         "box_against_contour": whole.noise(),
@@ -73,12 +73,14 @@ def _split(tally: Tally, groups: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _imported(folder: Path) -> dict[str, Any] | None:
-    """Give what ``data import`` wrote down, if the folder was imported."""
+def _made(folder: Path | None) -> dict[str, dict[str, Any] | None]:
+    """Give what ``data import`` or ``data crop`` wrote down, if one of them made the folder."""
     try:
-        return dict(artifacts.Artifact(folder).record["details"])
+        record = artifacts.Artifact(folder).record if folder else {}
+        made = {record["component"]: dict(record["details"])}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        made = {}
+    return {"imported": made.get("importer"), "cropped": made.get("cropper")}
 
 
 def _licence(folder: Path) -> str | None:

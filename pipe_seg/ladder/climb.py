@@ -114,14 +114,18 @@ class Climb:
 
     def _training(self, training: Training, place: Place) -> Result:
         run: Run | None = None
-        key = ""
+        key, cropped = "", False
         for step in training.rung.steps:
             if step.refine and run:
                 place = self._refined(place, run, key)
-            settings = self._settings(training.seed, place, step.preset, step.settings)
-            data = self._training_data(step.dataset, place)
+            if cropped:  # what draws inside boxes is no start for what has to find them
+                run, key = None, ""
+            cropped = step.crop
+            where = self._cropped(place) if step.crop else place
+            settings = self._settings(training.seed, where, step.preset, step.settings)
+            data = self._training_data(step.dataset, where)
             key = _key(settings, data, key)
-            run = self._step(step, settings, key, place.folder, run)
+            run = self._step(step, settings, key, where.folder, run)
         assert run is not None
         return Result(training, self._frames(key, run, data), float(run.model.facts["threshold"]))
 
@@ -135,13 +139,21 @@ class Climb:
         return self._data[place, name]
 
     def _refined(self, place: Place, run: Run, key: str) -> Place:
-        """Give the frames of ``place`` with the boxes that ``run`` refines; done once."""
-        target = self._out / "data" / f"refined-{key}"
+        """Give the frames of ``place`` with the boxes that ``run`` refines."""
+        return self._made(place, f"refined-{key}", "refine", str(run.path))
+
+    def _cropped(self, place: Place) -> Place:
+        """Give the boxes of the frames with contours of ``place``."""
+        return self._made(place, f"cropped-{place.data_dir.name}", "crop")
+
+    def _made(self, place: Place, name: str, *verb: str) -> Place:
+        """Give what a verb of ``data`` makes of the frames of ``place``; done once."""
+        target = self._out / "data" / name
         if not target.is_dir():
             source = place.folder or pipeline.MANUAL_DIR
             told = target.with_suffix(".log")
-            self._call(told, "data", "refine", str(run.path), "--manual-dir", str(source), "--out", str(target))
-        return Place(target, self._out / "data" / f"tfds-refined-{key}")
+            self._call(told, "data", *verb, "--manual-dir", str(source), "--out", str(target))
+        return Place(target, self._out / "data" / f"tfds-{name}")
 
     def _step(self, step: Step, settings: Config, key: str, folder: Path | None, init: Run | None) -> Run:
         """Give the run of a step: the one that was trained before, or a new one."""

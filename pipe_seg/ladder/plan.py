@@ -17,13 +17,21 @@ NAME = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 class Step(Section):
     """One training; it begins with the weights of the step before it.
 
+    ``crop``: on the boxes of frames with contours, as `data crop` cuts them out; no other step begins with that.
     ``refine``: on boxes that the step before it refined, as `data refine` does with one model.
     """
 
     dataset: Literal["pbs", "ps", "pbs+ps"]
     preset: str = "default"
     settings: tuple[str, ...] = ()
+    crop: bool = False
     refine: bool = False
+
+    @model_validator(mode="after")
+    def _crops(self) -> "Step":
+        if self.crop and (self.dataset != "ps" or self.refine):
+            raise ValueError("crop: only of ps, and not with refine")
+        return self
 
 
 class Rung(Section):
@@ -60,6 +68,8 @@ class Plan(Section):
                 raise ValueError(f"{rung.name}: over names {rung.over}, which stands not before it")
             if rung.steps[0].refine:
                 raise ValueError(f"{rung.name}: its first step has no step before it to refine with")
+            if rung.steps[-1].crop:
+                raise ValueError(f"{rung.name}: its last step is scored on frames, not on crops")
             known.add(rung.name)
         return self
 

@@ -18,6 +18,7 @@ PLAN = {
         {"name": "pbs-ps", "steps": [{"dataset": "pbs"}, {"dataset": "ps"}]},
         {"name": "mixed", "over": "ps", "steps": [{"dataset": "pbs+ps"}]},
         {"name": "refined", "over": "ps", "steps": [{"dataset": "ps"}, {"dataset": "pbs", "refine": True}]},
+        {"name": "cropped", "steps": [{"dataset": "ps", "crop": True}, {"dataset": "pbs", "refine": True}]},
     ],
 }
 
@@ -45,16 +46,16 @@ def test_a_ladder_is_climbed_and_goes_on_where_it_was(folder: Path, cli: Command
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
     command = ["ladder", "--config", tmp_path / "plan.yaml", "--manual-dir", folder, "--out", tmp_path / "out"]
     first = cli(*command)
-    assert "8/8  refined, fold 2/2, seed 1: IoU" in first.stderr
+    assert "10/10  cropped, fold 2/2, seed 1: IoU" in first.stderr
     made = json.loads((tmp_path / "out" / "ladder.json").read_text())
-    assert [rung["name"] for rung in made["rungs"]] == ["ps", "pbs-ps", "mixed", "refined"]
+    assert [rung["name"] for rung in made["rungs"]] == ["ps", "pbs-ps", "mixed", "refined", "cropped"]
     assert (made["frames"], made["scenes"]) == (12, 6)
     assert made["rungs"][2]["over"] == "ps"
     assert (tmp_path / "out" / "ladder.svg").read_text().startswith("<svg")
     # Two of each last step; pbs is the same in both folds only where its frames are.
     steps = sorted((tmp_path / "out" / "steps").glob("*.json"))
-    assert len(steps) in (9, 10)
-    assert len([path for path in (tmp_path / "out" / "data").glob("refined-*") if path.is_dir()]) == 2
+    assert len(steps) in (13, 14)
+    assert len([path for path in (tmp_path / "out" / "data").glob("refined-*") if path.is_dir()]) == 4
     done = [(path, path.stat().st_mtime_ns) for path in steps]
     assert cli(*command).stdout == first.stdout
     assert [(path, path.stat().st_mtime_ns) for path in sorted((tmp_path / "out" / "steps").glob("*.json"))] == done

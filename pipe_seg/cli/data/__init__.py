@@ -1,9 +1,10 @@
-"""``data import|export|check|split|build|preview|refine``: frames and labels, before anything trains."""
+"""``data import|export|check|split|build|preview|crop|refine``: frames and labels, before anything trains."""
 
 import click
 
 from pipe_seg.cli.data.build import build, preview
 from pipe_seg.cli.data.check import check, split
+from pipe_seg.cli.data.crop import crop
 from pipe_seg.cli.data.refine import refine
 from pipe_seg.cli.data.transfer import export, import_
 
@@ -13,5 +14,5 @@ def data() -> None:
     """Import, check, split, build and look at the data."""
 
 
-for command in (import_, export, check, split, build, preview, refine):
+for command in (import_, export, check, split, build, preview, crop, refine):
     data.add_command(command)

@@ -1,8 +1,9 @@
 """Boxes and models → the pixels of the boxes that can be believed, as a new version of the data set.
 
-A model trained on contours is asked for every training frame with boxes. What it finds inside a box takes the place of
-the filled box if it passes three gates: a share of the box that contours of this class have, a bounding box that is the
-box, and models that agree. The other boxes stay boxes.
+A model trained on contours is asked for every training frame with boxes: for the whole frame, or, if it learnt from
+crops, for each box with its surroundings. What it finds takes the place of the filled box if it passes three gates: a
+share of the box that contours of this class have, a bounding box that is the box, and models that agree. The other
+boxes stay boxes.
 """
 
 import shutil
@@ -96,14 +97,41 @@ class Refined:
 
 
 class Asked:
-    """Models that are asked for the same pixels."""
+    """Models that are asked for the same pixels: all for whole frames, or all for boxes with one margin around them.
+
+    Attributes:
+        reach: that margin, as a share of the box; None for whole frames.
+    """
 
     def __init__(self, models: Sequence[Model]) -> None:
-        """Load them; each brings the threshold it was exported with."""
+        """Load them; each brings the threshold it was exported with.
+
+        Raises:
+            ConfigError: they learnt from crops of different margins, or some from whole frames.
+        """
+        reaches = {model.facts.get("crop_margin") for model in models}
+        if len(reaches) > 1:
+            what = "models of different crops"
+            raise ConfigError(Problem("RUN", what, got=sorted(map(str, reaches)), expected="models trained alike"))
+        self.reach: float | None = reaches.pop()
         self._models = [(LoadedModel(model.saved_model), float(model.facts["threshold"])) for model in models]
 
-    def margins(self, data: bytes) -> list[np.ndarray]:
-        """Give, for each model, (height, width) logits above its own threshold."""
+    def margins(self, data: bytes, boxes: Sequence[Box]) -> Iterator[list[np.ndarray]]:
+        """Give, for each box and each model, (height, width) logits above its own threshold."""
+        if self.reach is None:
+            yield from [self._margins(data)] * len(boxes)
+            return
+        pixels = images.decode(data)
+        height, width = pixels.shape[:2]
+        for box in boxes:
+            place = raster.inside(box, height, width, self.reach)
+            found = [np.full((height, width), _logit(np.float32(0)), np.float32) for _ in self._models]
+            crop = images.encode(np.ascontiguousarray(pixels[place]), ".png")
+            for whole, part in zip(found, self._margins(crop), strict=True):
+                whole[place] = part
+            yield found
+
+    def _margins(self, data: bytes) -> list[np.ndarray]:
         return [_logit(loaded.probability(data)) - _logit(np.float32(limit)) for loaded, limit in self._models]
 
 
@@ -138,29 +166,29 @@ def run(boxes: Layout, *, asked: Asked, gates: Gates, report: Report) -> Iterato
         if drawn.boxes and (drawn.is_refined or not (drawn.regions or drawn.polygons)):
             size: Size = (frame.segmentation_mask.shape[0], frame.segmentation_mask.shape[1])
             bare = tuple(replace(box, refined=False) for box in drawn.boxes)
-            margins = asked.margins(data)
             asked_for += 1
-            found = tuple(propose(box, margins, gates) for box in bare)
+            answers = zip(bare, asked.margins(data, bare), strict=True)
+            found = tuple(propose(box, margins, gates, asked.reach or 0.0) for box, margins in answers)
             yield Refined(waiting.image, size, Annotation(bare), found)
         report(done, len(frames))
     if not asked_for:
         raise ConfigError(Problem(boxes.root, "no training frame has boxes to refine", expected="PBS with boxes"))
 
 
-def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates) -> Proposal:
-    """Find the defect's pixels in one box and judge them.
+def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates, reach: float = 0.0) -> Proposal:
+    """Find the defect's pixels in one box and judge those inside it.
 
     Args:
         box: where to look.
         margins: for each model, (height, width) logits above its threshold; their mean decides.
         gates: what the pixels must pass.
+        reach: how far around the box its defect may go, as a share of the box.
     """
     height, width = margins[0].shape
-    place = raster.inside(box, height, width)
-    within = [margin[place] for margin in margins]
-    found = np.mean(within, axis=0) > 0
+    around, place = raster.inside(box, height, width, reach), raster.inside(box, height, width)
     mask = np.zeros((height, width), np.uint8)
-    mask[place] = found
+    mask[around] = np.mean([margin[around] for margin in margins], axis=0) > 0
+    within, found = [margin[place] for margin in margins], mask[place] > 0
     told = {
         "fill": float(found.mean()),
         "tightness": _tightness(found),

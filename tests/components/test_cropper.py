@@ -1,0 +1,142 @@
+"""Boxes cut out of frames with contours, a network that learns from them, and what it may then be asked."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipe_seg import images, run_folder
+from pipe_seg.annotations import raster
+from pipe_seg.annotations.folders import Layout
+from pipe_seg.components import cropper, refiner
+from pipe_seg.errors import ConfigError
+from pipe_seg.schema import FOLDERS, Box, Frame
+from pipe_seg.serving.saved_model import LoadedModel
+from tests.conftest import TINY_FLAGS, Command
+
+NOISE = np.random.default_rng(0).integers(0, 255, (20, 40, 3), np.uint8)
+BOX = Box(0.25, 0.2, 0.75, 0.6, 3)  # columns 10…29, rows 4…11: 20 × 8 px
+
+
+def frame(mask: np.ndarray, *boxes: Box, label: int = 3) -> Frame:
+    return Frame(images.encode(NOISE, ".png"), mask, boxes, (label,) if mask.any() else (), "a.png", "a", "contour")
+
+
+def disc(rows: slice, columns: slice) -> np.ndarray:
+    mask = np.zeros((20, 40), np.uint8)
+    mask[rows, columns] = 1
+    return mask
+
+
+def test_a_box_is_cut_out_with_what_is_around_it() -> None:
+    mask = disc(slice(3, 9), slice(12, 33))
+    (crop,) = cropper.crops(frame(mask, BOX), 0.25)  # 5 columns and 2 rows on each side
+    np.testing.assert_array_equal(crop.image, NOISE[2:14, 5:35])
+    np.testing.assert_array_equal(crop.mask, mask[2:14, 5:35])
+    np.testing.assert_allclose(
+        [crop.box.x_min, crop.box.y_min, crop.box.x_max, crop.box.y_max], [5 / 30, 2 / 12, 25 / 30, 10 / 12]
+    )
+    assert crop.box.label == 3
+
+
+def test_the_frame_ends_a_crop_and_a_box_with_nothing_in_it_makes_none() -> None:
+    mask = disc(slice(0, 5), slice(0, 6))
+    corner, elsewhere = Box(0.0, 0.0, 0.2, 0.25, 3), Box(0.6, 0.6, 0.9, 0.9, 3)
+    (crop,) = cropper.crops(frame(mask, corner, elsewhere), 0.5)
+    np.testing.assert_array_equal(crop.image, NOISE[0:7, 0:12])  # half of 5 rows is 2.5: centres up to 7.5
+    assert (crop.box.x_min, crop.box.y_min) == (0, 0)
+
+
+def test_without_a_box_of_its_class_the_contour_says_where_it_is() -> None:
+    mask = disc(slice(4, 12), slice(10, 30))
+    other = Box(0.0, 0.0, 1.0, 1.0, 1)
+    for boxes in ((), (other,)):
+        (crop,) = cropper.crops(frame(mask, *boxes), 0.0)
+        np.testing.assert_array_equal(crop.mask, np.ones((8, 20), np.uint8))
+    assert not list(cropper.crops(frame(np.zeros((20, 40), np.uint8)), 0.25))
+
+
+SHARE = st.floats(0, 1)
+
+
+@given(SHARE, SHARE, SHARE, SHARE, st.floats(0, 1))
+def test_a_crop_holds_its_box(x: float, y: float, width: float, height: float, margin: float) -> None:
+    box = Box(x, y, min(x + width, 1), min(y + height, 1), 3)
+    for crop in cropper.crops(frame(np.ones((20, 40), np.uint8), box), margin):
+        assert crop.mask.shape == crop.image.shape[:2]
+        inside, found = (raster.inside(b, *m) for b, m in ((box, (20, 40)), (crop.box, crop.mask.shape)))
+        sizes = [[axis.stop - axis.start for axis in place] for place in (inside, found)]
+        np.testing.assert_allclose(*sizes, atol=1)  # a centre on the very edge may fall to either side
+        assert 0 <= crop.box.x_min <= crop.box.x_max <= 1
+
+
+@pytest.fixture(scope="module")
+def crops(folder: Path, cli: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("crops") / "crops"
+    told = json.loads(cli("data", "crop", "--manual-dir", folder, "--out", out, "--json").stdout)
+    assert set(told["crops"]) == {"train", "validation"}
+    return out
+
+
+@pytest.fixture(scope="module")
+def cropped_runs(crops: Path, cli: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("cropped") / "runs"
+    cli("train", "--dataset", "ps", "--manual-dir", crops, "--runs", runs, "--name", "Anna", *TINY_FLAGS)
+    return runs
+
+
+def test_crops_keep_split_and_scene(folder: Path, crops: Path, cli: Command) -> None:
+    before, after = (Layout(root / FOLDERS["ps"], "contour") for root in (folder, crops))
+    for split in ("train", "validation"):
+        assert after.groups(split) <= before.groups(split) | {frame.image.stem for frame in after.frames(split)}
+        assert {frame.group_id for frame in after.frames(split)} <= before.groups(split)
+    cli("data", "check", crops)
+    told = cli("data", "crop", "--manual-dir", folder, "--out", crops, code=5).stderr
+    assert "exists already" in told
+    assert "no contours here" in cli("data", "crop", "--manual-dir", folder / "none", "--out", "x", code=2).stderr
+
+
+def test_what_learnt_from_crops_is_asked_for_each_box(folder: Path, cropped_runs: Path) -> None:
+    model = run_folder.find_model("last", cropped_runs)
+    assert model.facts["crop_margin"] == 0.25
+    asked = refiner.Asked([model])
+    waiting = next(f for f in Layout(folder / FOLDERS["pbs"], "box").frames("train") if f.read().boxes)
+    data, boxes = waiting.image.read_bytes(), waiting.read().boxes
+    pixels = images.decode(data)
+    found = list(asked.margins(data, boxes))
+    assert len(found) == len(boxes)
+    for box, (margins,) in zip(boxes, found, strict=True):
+        place = raster.inside(box, *pixels.shape[:2], 0.25)
+        crop = images.encode(np.ascontiguousarray(pixels[place]), ".png")
+        claimed = LoadedModel(model.saved_model).probability(crop) > model.threshold
+        np.testing.assert_array_equal(margins[place] > 0, claimed)
+        outside = np.ones(pixels.shape[:2], bool)
+        outside[place] = False
+        assert (margins[outside] < 0).all()
+
+
+def test_what_is_found_around_a_box_belongs_to_it_and_the_gates_look_inside() -> None:
+    logits = np.where(disc(slice(2, 12), slice(10, 25)) > 0, 3.0, -3.0)
+    gates = refiner.Gates(dict.fromkeys(range(6), (0.1, 0.9)))
+    alone, reaching = (refiner.propose(BOX, (logits,), gates, reach) for reach in (0.0, 0.25))
+    assert alone.fill == reaching.fill == 0.75
+    assert reaching.verdict == "accepted"
+    np.testing.assert_array_equal(raster.pixels(alone.region), disc(slice(4, 12), slice(10, 25)))
+    np.testing.assert_array_equal(raster.pixels(reaching.region), disc(slice(2, 12), slice(10, 25)))
+
+
+def test_boxes_are_refined_by_it_and_nobody_serves_it(
+    folder: Path, runs: Path, cropped_runs: Path, cli: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "refined"
+    cli("data", "refine", "last", "--runs", cropped_runs, "--manual-dir", folder, "--out", out)
+    cli("data", "check", out)
+    told = cli("upload", "last", "--runs", cropped_runs, "--to", tmp_path / "store", "--yes", "--unblessed", code=6)
+    assert "draws inside boxes" in told.stderr
+    assert not list((tmp_path / "store").glob("pipe_seg/*"))
+    models = [run_folder.find_model("last", place) for place in (runs, cropped_runs)]
+    with pytest.raises(ConfigError, match="models of different crops"):
+        refiner.Asked(models)
