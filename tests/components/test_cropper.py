@@ -118,16 +118,6 @@ def test_what_learnt_from_crops_is_asked_for_each_box(folder: Path, cropped_runs
         assert (margins[outside] < 0).all()
 
 
-def test_what_is_found_around_a_box_belongs_to_it_and_the_gates_look_inside() -> None:
-    logits = np.where(disc(slice(2, 12), slice(10, 25)) > 0, 3.0, -3.0)
-    gates = refiner.Gates(dict.fromkeys(range(6), (0.1, 0.9)))
-    alone, reaching = (refiner.propose(BOX, (logits,), gates, reach) for reach in (0.0, 0.25))
-    assert alone.fill == reaching.fill == 0.75
-    assert reaching.verdict == "accepted"
-    np.testing.assert_array_equal(raster.pixels(alone.region), disc(slice(4, 12), slice(10, 25)))
-    np.testing.assert_array_equal(raster.pixels(reaching.region), disc(slice(2, 12), slice(10, 25)))
-
-
 def test_boxes_are_refined_by_it_and_nobody_serves_it(
     folder: Path, runs: Path, cropped_runs: Path, cli: Command, tmp_path: Path
 ) -> None:

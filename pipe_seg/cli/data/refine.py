@@ -19,8 +19,8 @@ TOOLS = ("cvat", "labelme")
 @click.option("--out", type=options.FOLDER, required=True, help="The folder to make.")
 @click.option("--to", "tool", type=click.Choice(TOOLS), help="Write pre-labels for a person instead of a data set.")
 @click.option("--number", type=click.IntRange(1), default=30, show_default=True, help="Frames to pre-label.")
-@click.option("--tightness", type=click.FloatRange(0, 1), default=0.5, show_default=True)
-@click.option("--agreement", type=click.FloatRange(0, 1), default=0.6, show_default=True)
+@click.option("--tightness", type=click.FloatRange(0, 1), default=0.3, show_default=True)
+@click.option("--agreement", type=click.FloatRange(0, 1), default=0.5, show_default=True)
 @options.manual_dir
 @options.runs
 @options.as_json

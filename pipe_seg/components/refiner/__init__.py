@@ -45,8 +45,8 @@ class Gates:
     """
 
     fill: Mapping[int, tuple[float, float]]
-    tightness: float = 0.5
-    agreement: float = 0.6
+    tightness: float = 0.3
+    agreement: float = 0.5
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain values."""
@@ -97,11 +97,7 @@ class Refined:
 
 
 class Asked:
-    """Models that are asked for the same pixels: all for whole frames, or all for boxes with one margin around them.
-
-    Attributes:
-        reach: that margin, as a share of the box; None for whole frames.
-    """
+    """Models that are asked for the same pixels: all for whole frames, or all for boxes with one margin around them."""
 
     def __init__(self, models: Sequence[Model]) -> None:
         """Load them; each brings the threshold it was exported with.
@@ -113,18 +109,18 @@ class Asked:
         if len(reaches) > 1:
             what = "models of different crops"
             raise ConfigError(Problem("RUN", what, got=sorted(map(str, reaches)), expected="models trained alike"))
-        self.reach: float | None = reaches.pop()
+        self._reach = reaches.pop()
         self._models = [(LoadedModel(model.saved_model), float(model.facts["threshold"])) for model in models]
 
     def margins(self, data: bytes, boxes: Sequence[Box]) -> Iterator[list[np.ndarray]]:
         """Give, for each box and each model, (height, width) logits above its own threshold."""
-        if self.reach is None:
+        if self._reach is None:
             yield from [self._margins(data)] * len(boxes)
             return
         pixels = images.decode(data)
         height, width = pixels.shape[:2]
         for box in boxes:
-            place = raster.inside(box, height, width, self.reach)
+            place = raster.inside(box, height, width, self._reach)
             found = [np.full((height, width), _logit(np.float32(0)), np.float32) for _ in self._models]
             crop = images.encode(np.ascontiguousarray(pixels[place]), ".png")
             for whole, part in zip(found, self._margins(crop), strict=True):
@@ -168,27 +164,27 @@ def run(boxes: Layout, *, asked: Asked, gates: Gates, report: Report) -> Iterato
             bare = tuple(replace(box, refined=False) for box in drawn.boxes)
             asked_for += 1
             answers = zip(bare, asked.margins(data, bare), strict=True)
-            found = tuple(propose(box, margins, gates, asked.reach or 0.0) for box, margins in answers)
+            found = tuple(propose(box, margins, gates) for box, margins in answers)
             yield Refined(waiting.image, size, Annotation(bare), found)
         report(done, len(frames))
     if not asked_for:
         raise ConfigError(Problem(boxes.root, "no training frame has boxes to refine", expected="PBS with boxes"))
 
 
-def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates, reach: float = 0.0) -> Proposal:
-    """Find the defect's pixels in one box and judge those inside it.
+def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates) -> Proposal:
+    """Find the defect's pixels in one box and judge them.
 
     Args:
         box: where to look.
         margins: for each model, (height, width) logits above its threshold; their mean decides.
         gates: what the pixels must pass.
-        reach: how far around the box its defect may go, as a share of the box.
     """
     height, width = margins[0].shape
-    around, place = raster.inside(box, height, width, reach), raster.inside(box, height, width)
+    place = raster.inside(box, height, width)
+    within = [margin[place] for margin in margins]
+    found = np.mean(within, axis=0) > 0
     mask = np.zeros((height, width), np.uint8)
-    mask[around] = np.mean([margin[around] for margin in margins], axis=0) > 0
-    within, found = [margin[place] for margin in margins], mask[place] > 0
+    mask[place] = found
     told = {
         "fill": float(found.mean()),
         "tightness": _tightness(found),
