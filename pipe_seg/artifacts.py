@@ -56,6 +56,11 @@ class Dataset(Artifact):
         except (OSError, ValueError):
             return {}
 
+    @property
+    def crop_margin(self) -> float | None:
+        """What `data crop` left around each box, as a share of it; None where these are whole frames."""
+        return (self.card.get("cropped") or {}).get("crop_margin")
+
 
 class Model(Artifact):
     """An exported model: a step's folder, a version in a store, or the bare SavedModel."""

@@ -36,6 +36,7 @@ def headline(scores: dict[str, Any]) -> str:
     """Give IoU and Dice in one line, with the word *rendered* where it belongs."""
     words = rendered(scores)
     truth = "filled boxes" if scores["truth"] == "box" else "held-out contours"
+    truth += ", each in a box cut out of its frame" if scores.get("cropped") else ""
     parts = "  ".join(
         f"{words}{title} {_interval(scores['headline'][key])}" for title, key in (("IoU", "iou"), ("Dice", "dice"))
     )
@@ -51,6 +52,8 @@ def next_steps(run: Run, dataset: str) -> str:
     """Give the commands a person would type now."""
     if run.denoised:
         return f"next       python cli.py train --dataset ps --init {run.path}"
+    if (run.scores or {}).get("cropped"):
+        return f"next       python cli.py data refine {run.path} --manual-dir DIR --out REFINED"
     steps = ["python cli.py tensorboard", f"python cli.py predict {run.path} IMAGES --out predictions"]
     if dataset == "pbs":
         steps.insert(0, f"python cli.py train --dataset ps --init {run.path}")

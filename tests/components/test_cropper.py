@@ -1,7 +1,9 @@
 """Boxes cut out of frames with contours, a network that learns from them, and what it may then be asked."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from pipe_seg import images, run_folder
 from pipe_seg.annotations import raster
 from pipe_seg.annotations.folders import Layout
+from pipe_seg.artifacts import Dataset
+from pipe_seg.cli import results
 from pipe_seg.components import cropper, refiner
 from pipe_seg.errors import ConfigError
 from pipe_seg.schema import FOLDERS, Box, Frame
@@ -99,6 +103,17 @@ def test_crops_keep_split_and_scene(folder: Path, crops: Path, cli: Command) -> 
     assert "no contours here" in cli("data", "crop", "--manual-dir", folder / "none", "--out", "x", code=2).stderr
 
 
+def test_a_score_in_boxes_says_so_and_is_no_blessing(cropped_runs: Path) -> None:
+    run = run_folder.find_run("last", cropped_runs)
+    assert not run.evaluation.blessed
+    assert "boxes cut out of their frames" in run.evaluation.record["details"]["reason"]
+    assert "each in a box cut out of its frame" in results.summary(run)
+    assert "data refine" in results.next_steps(run, "ps")
+    data = Dataset(Path(run.model.record["inputs"]["tuning"]))
+    assert data.crop_margin == 0.25
+    assert "Boxes cut out of" in (data.path / "DATA_CARD.md").read_text("utf-8")
+
+
 def test_what_learnt_from_crops_is_asked_for_each_box(folder: Path, cropped_runs: Path) -> None:
     model = run_folder.find_model("last", cropped_runs)
     assert model.facts["crop_margin"] == 0.25
@@ -118,11 +133,43 @@ def test_what_learnt_from_crops_is_asked_for_each_box(folder: Path, cropped_runs
         assert (margins[outside] < 0).all()
 
 
+class Knowing:
+    """What is asked for the pixels of frames whose contours it knows."""
+
+    def __init__(self, truths: dict[bytes, np.ndarray]) -> None:
+        self.truths = truths
+
+    def margins(self, data: bytes, boxes: Sequence[Box]) -> Iterator[list[np.ndarray]]:
+        yield from [[np.where(self.truths[data] > 0, 3.0, -3.0)]] * len(boxes)
+
+
+def test_what_is_found_is_held_against_contours_that_were_held_out(folder: Path) -> None:
+    layout = Layout(folder / FOLDERS["ps"], "contour")
+    frames = [frame for waiting in layout.frames("validation") if (frame := waiting.read()).boxes]
+    asked = cast("refiner.Asked", Knowing({frame.image: frame.segmentation_mask for frame in frames}))
+    found, filled = [], []
+    for frame in frames:
+        truth = frame.segmentation_mask > 0
+        boxes = np.zeros_like(truth)
+        for box in frame.boxes:
+            boxes[raster.inside(box, *truth.shape)] = box.label in frame.labels
+        found.append((truth & boxes).sum() / truth.sum())
+        filled.append((truth & boxes).sum() / (truth | boxes).sum())
+    everything, nothing = (refiner.Gates(dict.fromkeys(range(6), fill), 0, 0) for fill in ((0, 1), (2, 2)))
+    told = refiner.check(layout, asked=asked, gates=everything)
+    assert told["frames"] == len(frames) > 2
+    assert told["iou"] == told["iou_accepted"] == pytest.approx(np.mean(found))
+    assert told["filled_boxes_iou"] == pytest.approx(np.mean(filled))
+    assert refiner.check(layout, asked=asked, gates=nothing)["iou_accepted"] is None
+
+
 def test_boxes_are_refined_by_it_and_nobody_serves_it(
     folder: Path, runs: Path, cropped_runs: Path, cli: Command, tmp_path: Path
 ) -> None:
     out = tmp_path / "refined"
-    cli("data", "refine", "last", "--runs", cropped_runs, "--manual-dir", folder, "--out", out)
+    told = cli("data", "refine", "last", "--runs", cropped_runs, "--manual-dir", folder, "--out", out).stdout
+    assert "held out: IoU" in told
+    assert "Held out: IoU" in (out / "refine.html").read_text("utf-8")
     cli("data", "check", out)
     told = cli("upload", "last", "--runs", cropped_runs, "--to", tmp_path / "store", "--yes", "--unblessed", code=6)
     assert "draws inside boxes" in told.stderr

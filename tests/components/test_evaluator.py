@@ -19,13 +19,19 @@ SECTION = EvaluatorSection(bootstrap_draws=20, minimum_iou=0.3)
 
 
 def judged(
-    iou: float | None, *, boxes: float | None = 0.32, truth: str = "contour", rendered: bool = False
+    iou: float | None,
+    *,
+    boxes: float | None = 0.32,
+    truth: str = "contour",
+    rendered: bool = False,
+    cropped: bool = False,
 ) -> dict[str, Any]:
     return {
         "headline": {"iou": {"value": iou}},
         "anchors": {"filled_boxes_iou": boxes},
         "truth": truth,
         "rendered": rendered,
+        "cropped": cropped,
     }
 
 
@@ -38,6 +44,7 @@ def judged(
         (judged(None), False, "below evaluator.minimum_iou"),
         (judged(0.31), False, "not above that of the filled boxes"),
         (judged(0.90, truth="box"), False, "not against contours"),
+        (judged(0.90, cropped=True), False, "boxes cut out of their frames"),
         (judged(0.90, rendered=True), False, "rendered frames prove nothing"),
     ],
 )

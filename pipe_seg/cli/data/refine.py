@@ -58,6 +58,7 @@ def refine(
     with progress.bar("refining") as report:
         asked = refiner.Asked(models)
         frames = list(refiner.run(layouts["pbs"], asked=asked, gates=gates, report=report))
+    checked = refiner.check(layouts["ps"], asked=asked, gates=gates) if "ps" in layouts else {"frames": 0}
     named = [str(model.path) for model in models]
     if tool:
         told = refiner.write_prelabels(frames, form=tool, number=number, out=out, models=named)
@@ -65,12 +66,15 @@ def refine(
         return
     found = refiner.summary(frames)
     details = {"models": named, "source": str(root.absolute()), "gates": gates.to_json(), "classes": found}
-    shown = page.render(frames, found, gates, named)
+    details["held_out"] = checked
+    shown = page.render(frames, found, gates, named, checked)
     refiner.write_dataset(frames, root=root, out=out, details=details, page=shown)
     if as_json:
-        click.echo(json.dumps({"path": str(out), "frames": len(frames), "classes": found}))
+        click.echo(json.dumps({"path": str(out), "frames": len(frames), "classes": found, "held_out": checked}))
         return
     _show(found)
+    if checked["frames"]:
+        click.echo(page.told(checked))
     click.echo(f"report     {out / 'refine.html'}")
     click.echo(f"next       python cli.py train --dataset pbs+ps --manual-dir {out}")
 

@@ -21,7 +21,7 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
 
     ``out`` gets ``scores.json`` and ``report.html``. The threshold is the model's unless the section
     gives one. Blessed means: scored against contours, with an IoU of at least ``minimum_iou`` and above
-    that of the filled boxes where there are boxes; never on rendered frames.
+    that of the filled boxes where there are boxes; never on rendered frames or on boxes cut out of frames.
     """
     threshold = model.threshold if section.threshold == "auto" else section.threshold
     loaded = LoadedModel(model.saved_model)
@@ -33,6 +33,7 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
         "split": split,
         "truth": results[0].mask_source,
         "rendered": name.endswith("/synthetic"),
+        "cropped": dataset.crop_margin is not None,
         "data_digest": dataset.digest,
         "resolution": "each frame's own",
         "threshold": threshold,
@@ -60,6 +61,8 @@ def _blessing(scores: dict[str, Any], section: EvaluatorSection) -> tuple[bool, 
     iou, boxes = scores["headline"]["iou"]["value"], scores["anchors"]["filled_boxes_iou"]
     if scores["rendered"]:
         return False, "rendered frames prove nothing about real ones"
+    if scores["cropped"]:
+        return False, "boxes cut out of their frames say nothing about whole frames"
     if scores["truth"] == "box":
         return False, "scored against filled boxes, not against contours"
     if iou is None or iou < section.minimum_iou:

@@ -69,7 +69,7 @@ def run(
         "tile_scale": inference.tile_scale,
         "precision": precision,
         "size_px": list(inference.size),
-        "crop_margin": (tuning.card.get("cropped") or {}).get("crop_margin"),
+        "crop_margin": tuning.crop_margin,
     }
     inputs = {"trainer": str(trained.path), "tuning": str(tuning.path), "tuning_digest": tuning.digest or ""}
     with artifacts.writing(

@@ -200,6 +200,32 @@ def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates) -> Proposal:
     return Proposal(box, raster.region(mask, box.label), **told, verdict=verdict)
 
 
+def check(contours: Layout, *, asked: Asked, gates: Gates) -> dict[str, Any]:
+    """Give how well what is found in boxes fits contours, on the frames of the validation split that have both.
+
+    Returns:
+        ``frames``; ``iou``: mean over them of what was found in their boxes, and ``filled_boxes_iou`` of the boxes
+        themselves; ``iou_accepted``: mean over those whose boxes all pass the gates. None where there is no frame.
+    """
+    found, filled, accepted = [], [], []
+    for waiting in contours.frames("validation"):
+        frame = waiting.read()
+        boxes = [box for box in frame.boxes if box.label in frame.labels]
+        if not boxes:
+            continue
+        answers = zip(boxes, asked.margins(frame.image, boxes), strict=True)
+        proposals = [propose(box, margins, gates) for box, margins in answers]
+        truth = frame.segmentation_mask > 0
+        size = truth.shape
+        drawn = raster.rasterise(Annotation(regions=tuple(p.region for p in proposals)), *size)
+        found.append(_iou(drawn > 0, truth))
+        filled.append(_iou(raster.rasterise(Annotation(tuple(boxes)), *size) > 0, truth))
+        if all(proposal.verdict == "accepted" for proposal in proposals):
+            accepted.append(found[-1])
+    means = {"iou": found, "filled_boxes_iou": filled, "iou_accepted": accepted}
+    return {"frames": len(found), **{name: fmean(values) if values else None for name, values in means.items()}}
+
+
 def write_dataset(frames: Sequence[Refined], *, root: Path, out: Path, details: dict[str, Any], page: str) -> None:
     """Write the new version: every data set of ``root`` with its splits, the training boxes refined, and the report.
 

@@ -20,8 +20,21 @@ CONTOUR_COLOUR = (80, 220, 80)
 REFUSED_COLOUR = (90, 90, 255)
 
 
+def told(checked: Mapping[str, Any]) -> str:
+    """Give what ``check`` found, as a sentence."""
+    accepted = "" if checked["iou_accepted"] is None else f", {checked['iou_accepted']:.3f} where it is accepted"
+    return (
+        f"held out: IoU {checked['iou']:.3f} of what is found in the boxes of {checked['frames']} frames with "
+        f"contours, which chose the threshold{accepted}; of the boxes filled in {checked['filled_boxes_iou']:.3f}"
+    )
+
+
 def render(
-    frames: Sequence[Refined], summary: Mapping[str, Mapping[str, Any]], gates: Gates, models: Sequence[str]
+    frames: Sequence[Refined],
+    summary: Mapping[str, Mapping[str, Any]],
+    gates: Gates,
+    models: Sequence[str],
+    checked: Mapping[str, Any],
 ) -> str:
     """Give the HTML; of each class the first accepted and the first refused frames are shown."""
     environment = Environment(
@@ -40,6 +53,7 @@ def render(
         fill={CLASS_NAMES[label]: limits for label, limits in gates.fill.items()},
         models=models,
         frames=len(frames),
+        checked=told(checked) if checked["frames"] else None,
     )
 
 
