@@ -71,6 +71,11 @@ class Model(Artifact):
         return self.path if (self.path / "saved_model.pb").is_file() else self.path / "saved_model"
 
     @property
+    def is_described(self) -> bool:
+        """Whether anything was written down about it: a bare SavedModel answers, and tells nothing of itself."""
+        return any((self.path / name).is_file() for name in (RECORD, "manifest.json"))
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Threshold, how it was chosen, precision and size, as written when it was exported or published.
 

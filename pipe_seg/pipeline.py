@@ -183,8 +183,9 @@ def split(
     """Group the frames of a folder into scenes and freeze which scene is in which split."""
     from pipe_seg.components import split_gen, statistics_gen
 
-    statistics = statistics_gen.run(root, group_by=group_by, pattern=pattern, frozen=False, report=report)
     roots = {dataset.name: dataset.layout.root for dataset in statistics_gen.discover(root)}
+    _refuse_crops(roots)
+    statistics = statistics_gen.run(root, group_by=group_by, pattern=pattern, frozen=False, report=report)
     files = split_gen.run(
         statistics, roots, fractions=fractions, seed=seed, group_by=group_by, legacy=legacy, replace=replace
     )
@@ -197,9 +198,21 @@ def folds(
     """Group the frames of a folder into scenes and make folders that hold each scene with contours out once."""
     from pipe_seg.components import fold_gen, statistics_gen
 
-    statistics = statistics_gen.run(root, group_by=group_by, pattern=pattern, frozen=False, report=report)
     roots = {dataset.name: dataset.layout.root for dataset in statistics_gen.discover(root)}
+    _refuse_crops(roots)
+    statistics = statistics_gen.run(root, group_by=group_by, pattern=pattern, frozen=False, report=report)
     return fold_gen.run(statistics, roots, number=number, seed=seed, out=out)
+
+
+def _refuse_crops(roots: Mapping[str, Path]) -> None:
+    """Let boxes cut out of frames keep the scenes that their frames have."""
+    from pipe_seg.data import data_card
+
+    for root in roots.values():
+        made = data_card.made(root)["cropped"]
+        if made:
+            what = "boxes cut out of frames, whose scenes their names do not tell"
+            raise ConfigError(Problem(root, what, expected=f"`data split` of {made['source']}, then `data crop` again"))
 
 
 def held_out(model: Model, dataset: Dataset, split: str) -> "list[FrameScore]":

@@ -236,6 +236,11 @@ def manual_dir_of(model: Model) -> Path | None:
     return Path(found) if found else None
 
 
+def draws_in_boxes(model: Model) -> bool:
+    """Give whether a model learnt from boxes cut out of their frames; of a bare SavedModel nobody knows."""
+    return model.is_described and model.facts.get("crop_margin") is not None
+
+
 def list_runs(runs: Path) -> list[Run]:
     """Give the runs in a folder, oldest first."""
     return [Run(path.parent) for path in sorted(runs.glob("*/run.json"))]
@@ -262,7 +267,9 @@ def _parts(run: Run) -> dict[str, dict[str, Any]]:
 
 def _headline(run: Run) -> dict[str, Any]:
     scores = run.scores or {}
-    return {key: value["value"] for key, value in scores.get("headline", {}).items()}
+    return {key: value["value"] for key, value in scores.get("headline", {}).items()} | {
+        "cropped": scores.get("cropped", False)
+    }
 
 
 def previous_best(runs: Path, but: Run) -> tuple[Run, float] | None:

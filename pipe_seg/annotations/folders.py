@@ -201,6 +201,19 @@ def check_apart(train: Iterable[FrameFile], held_out: set[str]) -> None:
         raise InputDataError(*(Problem(leak.image, what, got=leak.group_id, expected=splits.AGAIN) for leak in leaks))
 
 
+def contour_frames(layout: Layout) -> dict[str, list[FrameFile]]:
+    """Give the frames of each split of PS; training leaves out every scene that is held out, and every copy.
+
+    Raises:
+        InputDataError: a held-out scene trains all the same, or a split has no frames.
+    """
+    own = set() if layout.legacy else layout.groups("validation") | layout.groups("test")
+    away = [] if layout.legacy else layout.paths("validation", "test")
+    train = layout.frames("train", without=own, apart_from=away)
+    check_apart(train, own)
+    return {"train": train, **held_out_frames(layout, set())}
+
+
 def held_out_frames(layout: Layout, without: set[str]) -> dict[str, list[FrameFile]]:
     """Give the frames of validation, and of test where there is one: less what validation shows, which chooses."""
     found = {"validation": layout.frames("validation", without=without)}

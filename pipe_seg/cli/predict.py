@@ -37,6 +37,10 @@ def predict(
 ) -> None:
     """Write <stem>_mask.png, <stem>_overlay.jpg and predictions.csv for images and folders of images."""
     found = run_folder.find_model(model, runs)
+    if run_folder.draws_in_boxes(found):
+        options.say(
+            "warning: this model learnt to draw inside boxes, for `data refine`; it was not taught to find them"
+        )
     quiet.tensorflow()
     from pipe_seg.components import bulk_inferrer
 

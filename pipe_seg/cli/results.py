@@ -44,8 +44,8 @@ def headline(scores: dict[str, Any]) -> str:
 
 
 def rendered(scores: dict[str, Any]) -> str:
-    """Give the word that goes before every score on rendered frames."""
-    return "rendered " if scores["rendered"] else ""
+    """Give the words that go before every score on rendered frames, and on boxes cut out of frames."""
+    return ("rendered " if scores.get("rendered") else "") + ("in-box " if scores.get("cropped") else "")
 
 
 def next_steps(run: Run, dataset: str) -> str:

@@ -72,7 +72,7 @@ def _row(run: run_folder.Run) -> dict[str, Any]:
         "headline": {"iou": {"value": None}, "dice": {"value": None}},
         "blessed": None,
     }
-    words = "rendered " if scores.get("rendered") else ""
+    words = results.rendered(scores)
     return {
         "run": run.path.name,
         "trained_on": run.info["dataset"],

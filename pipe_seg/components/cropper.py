@@ -4,6 +4,7 @@ Where a box is known, drawing the contour is the easier half of the task: the de
 the same scale. A network that learnt it from a few contours then draws inside many boxes (``data refine``).
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ import numpy as np
 
 from pipe_seg import artifacts, disk, images
 from pipe_seg.annotations import raster, splits, yolo
-from pipe_seg.annotations.folders import SPLIT_FOLDERS, Layout
+from pipe_seg.annotations.folders import SPLIT_FOLDERS, Layout, contour_frames
 from pipe_seg.annotations.splits import Entry, SplitFile
+from pipe_seg.data import data_card
 from pipe_seg.errors import InputDataError, Problem
 from pipe_seg.progress import Report
 from pipe_seg.schema import FOLDERS, Box, Frame
@@ -22,11 +24,11 @@ from pipe_seg.schema import FOLDERS, Box, Frame
 
 @dataclass(frozen=True)
 class Crop:
-    """One box and what is around it: ``image`` (height, width, 3) BGR and ``mask`` (height, width), uint8; its box."""
+    """A part of a frame: ``image`` (height, width, 3) BGR, ``mask`` (height, width), both uint8; the box, if any."""
 
     image: np.ndarray
     mask: np.ndarray
-    box: Box
+    box: Box | None
 
 
 def run(contours: Layout, *, margin: float, out: Path, report: Report) -> dict[str, int]:
@@ -35,8 +37,8 @@ def run(contours: Layout, *, margin: float, out: Path, report: Report) -> dict[s
     Frames keep their split and their scene. Boxes with nothing of the contour in them make no crop.
 
     Args:
-        contours: the frames; boxes of the contour's class say where to look, the contour's own bounding box where
-            there are none.
+        contours: the frames, of which those are left out that PS leaves out; boxes of the contour's class say where
+            to look, the contour's own bounding box where there are none.
         margin: what is added on each side, as a share of the box.
         out: the folder to make, which is then a ``--manual-dir``.
         report: is told how many frames are done.
@@ -46,48 +48,47 @@ def run(contours: Layout, *, margin: float, out: Path, report: Report) -> dict[s
         ConflictError: there is something at ``out``.
     """
     entries: dict[str, Entry] = {}
-    listed = {split: contours.frames(split) for split in contours.splits()}
-    total, done = sum(map(len, listed.values())), 0
+    frames = [(split, waiting) for split, found in contour_frames(contours).items() for waiting in found]
     made = {"crop_margin": margin, "source": str(contours.root.absolute())}
-    with artifacts.writing(out / FOLDERS["ps"], component="cropper", details=dict(made)) as root:
-        for split, frames in listed.items():
-            place = SPLIT_FOLDERS[split][0]
-            for waiting in frames:
+    with artifacts.publishing(out) as whole:
+        with artifacts.writing(whole / FOLDERS["ps"], component="cropper", details=dict(made)) as root:
+            for done, (split, waiting) in enumerate(frames, 1):
                 frame = waiting.read()
                 for number, crop in enumerate(crops(frame, margin)):
-                    path = _write(root, place, f"{waiting.image.stem}-{number}", crop)
+                    path = _write(root, SPLIT_FOLDERS[split][0], f"{waiting.image.stem}-{number}", crop)
                     told = {"sha256": disk.digest_file(path), "group": frame.group_id, "split": split}
                     entries[path.relative_to(root).as_posix()] = Entry.model_validate(told)
-                done += 1
-                report(done, total)
+                report(done, len(frames))
+            file = SplitFile(made={**made, "legacy": contours.legacy}, frames=entries)
+            disk.write_json(root / splits.NAME, file.model_dump(mode="json"))
+            for licence in data_card.licences(contours.root)[:1]:
+                shutil.copyfile(licence, root / licence.name)
         if not entries:
             raise InputDataError(Problem(contours.root, "no contour to crop", expected="frames with contours"))
-        disk.write_json(root / splits.NAME, SplitFile(made=made, frames=entries).model_dump(mode="json"))
     return dict(Counter(entry.split for entry in entries.values()))
 
 
 def crops(frame: Frame, margin: float) -> Iterator[Crop]:
-    """Give the crops of one frame that hold something of its contour."""
+    """Give the parts of one frame that hold something of its contour; what is too thin for an image makes none."""
     height, width = frame.segmentation_mask.shape
     pixels = images.decode(frame.image)
-    own = [box for box in frame.boxes if box.label in frame.labels]
-    for box in own or _around(frame):
-        place = raster.inside(box, height, width, margin)
+    own: list[Box | None] = [box for box in frame.boxes if box.label in frame.labels]
+    for box in own or [None]:
+        place = raster.inside(box or _around(frame.segmentation_mask), height, width, margin)
         mask = np.ascontiguousarray(frame.segmentation_mask[place])
-        if mask.any():
-            yield Crop(np.ascontiguousarray(pixels[place]), mask, _moved(box, place, height, width))
+        if mask.any() and min(mask.shape) >= images.MIN_SIDE_PX:
+            yield Crop(np.ascontiguousarray(pixels[place]), mask, _moved(box, place, height, width) if box else None)
 
 
-def _around(frame: Frame) -> list[Box]:
-    """Give the bounding box of the whole contour; none for a frame without defect."""
-    mask = frame.segmentation_mask
+def _around(mask: np.ndarray) -> Box:
+    """Give the bounding box of a mask, of no particular class; a box without area where it is empty."""
     if not mask.any():
-        return []
+        return Box(0.0, 0.0, 0.0, 0.0, 0)
     height, width = mask.shape
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     left, right = columns[0] / width, (columns[-1] + 1) / width
     top, bottom = rows[0] / height, (rows[-1] + 1) / height
-    return [Box(float(left), float(top), float(right), float(bottom), frame.labels[0])]
+    return Box(float(left), float(top), float(right), float(bottom), 0)
 
 
 def _moved(box: Box, place: tuple[slice, slice], height: int, width: int) -> Box:
@@ -108,8 +109,10 @@ def _write(root: Path, place: str, stem: str, crop: Crop) -> Path:
     files = {
         image: images.encode(crop.image, ".png"),
         root / "masks" / place / f"{stem}_mask.png": images.encode(crop.mask * np.uint8(255), ".png"),
-        root / "labels" / place / f"{stem}.txt": f"{yolo.line(crop.box, crop.mask.shape)}\n".encode(),
     }
+    if crop.box:
+        line = yolo.line(crop.box, (crop.mask.shape[0], crop.mask.shape[1]))
+        files[root / "labels" / place / f"{stem}.txt"] = f"{line}\n".encode()
     for path, data in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

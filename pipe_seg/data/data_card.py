@@ -47,7 +47,7 @@ def describe(facts: Facts) -> dict[str, Any]:
         "version": facts.version,
         "rendered": folder is None,
         "source": str(folder.absolute()) if folder else "rendered by pipe_seg.data.synthetic",
-        **_made(folder),
+        **made(folder),
         "licence": _licence(folder) if folder else "as pipe-seg itself",
         "splits": {name: _split(tally, facts.groups[name]) for name, tally in facts.tallies.items()},
         "box_against_contour": whole.noise(),
@@ -73,7 +73,7 @@ def _split(tally: Tally, groups: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _made(folder: Path | None) -> dict[str, dict[str, Any] | None]:
+def made(folder: Path | None) -> dict[str, dict[str, Any] | None]:
     """Give what ``data import`` or ``data crop`` wrote down, if one of them made the folder."""
     try:
         record = artifacts.Artifact(folder).record if folder else {}
@@ -83,10 +83,12 @@ def _made(folder: Path | None) -> dict[str, dict[str, Any] | None]:
     return {"imported": made.get("importer"), "cropped": made.get("cropper")}
 
 
+def licences(folder: Path) -> list[Path]:
+    """Give the licence files of a data set, the most particular first: beside ``images/``, then one folder up."""
+    places = (sorted(place.glob(pattern)) for place in (folder, folder.parent) for pattern in LICENCE_FILES)
+    return [path for paths in places for path in paths if path.is_file()]
+
+
 def _licence(folder: Path) -> str | None:
-    for place in (folder, folder.parent):
-        for pattern in LICENCE_FILES:
-            for path in sorted(place.glob(pattern)):
-                if path.is_file():
-                    return path.read_text("utf-8", "replace")[:MAX_LICENCE_CHARACTERS]
-    return None
+    found = licences(folder)
+    return found[0].read_text("utf-8", "replace")[:MAX_LICENCE_CHARACTERS] if found else None

@@ -139,12 +139,13 @@ class Climb:
         return self._data[place, name]
 
     def _refined(self, place: Place, run: Run, key: str) -> Place:
-        """Give the frames of ``place`` with the boxes that ``run`` refines."""
-        return self._made(place, f"refined-{key}", "refine", str(run.path))
+        """Give the frames of ``place`` with the boxes that ``run`` refines, at no threshold that held-out frames chose."""
+        return self._made(place, f"refined-{key}", "refine", str(run.path), "--threshold", "0.5")
 
     def _cropped(self, place: Place) -> Place:
         """Give the boxes of the frames with contours of ``place``."""
-        return self._made(place, f"cropped-{place.data_dir.name}", "crop")
+        digest = str(self._training_data("ps", place).contours.digest)
+        return self._made(place, f"cropped-{digest[:16]}", "crop")
 
     def _made(self, place: Place, name: str, *verb: str) -> Place:
         """Give what a verb of ``data`` makes of the frames of ``place``; done once."""

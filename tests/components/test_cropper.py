@@ -1,6 +1,7 @@
 """Boxes cut out of frames with contours, a network that learns from them, and what it may then be asked."""
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -25,8 +26,8 @@ NOISE = np.random.default_rng(0).integers(0, 255, (20, 40, 3), np.uint8)
 BOX = Box(0.25, 0.2, 0.75, 0.6, 3)  # columns 10…29, rows 4…11: 20 × 8 px
 
 
-def frame(mask: np.ndarray, *boxes: Box, label: int = 3) -> Frame:
-    return Frame(images.encode(NOISE, ".png"), mask, boxes, (label,) if mask.any() else (), "a.png", "a", "contour")
+def frame(mask: np.ndarray, *boxes: Box, labels: tuple[int, ...] = (3,)) -> Frame:
+    return Frame(images.encode(NOISE, ".png"), mask, boxes, labels if mask.any() else (), "a.png", "a", "contour")
 
 
 def disc(rows: slice, columns: slice) -> np.ndarray:
@@ -40,6 +41,7 @@ def test_a_box_is_cut_out_with_what_is_around_it() -> None:
     (crop,) = cropper.crops(frame(mask, BOX), 0.25)  # 5 columns and 2 rows on each side
     np.testing.assert_array_equal(crop.image, NOISE[2:14, 5:35])
     np.testing.assert_array_equal(crop.mask, mask[2:14, 5:35])
+    assert crop.box
     np.testing.assert_allclose(
         [crop.box.x_min, crop.box.y_min, crop.box.x_max, crop.box.y_max], [5 / 30, 2 / 12, 25 / 30, 10 / 12]
     )
@@ -51,16 +53,25 @@ def test_the_frame_ends_a_crop_and_a_box_with_nothing_in_it_makes_none() -> None
     corner, elsewhere = Box(0.0, 0.0, 0.2, 0.25, 3), Box(0.6, 0.6, 0.9, 0.9, 3)
     (crop,) = cropper.crops(frame(mask, corner, elsewhere), 0.5)
     np.testing.assert_array_equal(crop.image, NOISE[0:7, 0:12])  # half of 5 rows is 2.5: centres up to 7.5
+    assert crop.box
     assert (crop.box.x_min, crop.box.y_min) == (0, 0)
 
 
 def test_without_a_box_of_its_class_the_contour_says_where_it_is() -> None:
     mask = disc(slice(4, 12), slice(10, 30))
     other = Box(0.0, 0.0, 1.0, 1.0, 1)
-    for boxes in ((), (other,)):
-        (crop,) = cropper.crops(frame(mask, *boxes), 0.0)
+    for found in (frame(mask), frame(mask, other), frame(mask, other, labels=())):
+        (crop,) = cropper.crops(found, 0.0)
         np.testing.assert_array_equal(crop.mask, np.ones((8, 20), np.uint8))
+        assert crop.box is None
     assert not list(cropper.crops(frame(np.zeros((20, 40), np.uint8)), 0.25))
+    assert not list(cropper.crops(frame(disc(slice(4, 5), slice(10, 30))), 0.0)), "no image is one pixel high"
+
+
+def test_of_several_classes_every_box_of_one_that_is_drawn_is_cut_out() -> None:
+    mask = disc(slice(4, 12), slice(10, 30))
+    boxes = [Box(0.2, 0.2, 0.5, 0.6, 1), Box(0.5, 0.2, 0.8, 0.6, 3), Box(0.2, 0.2, 0.8, 0.6, 5)]
+    assert [crop.box.label for crop in cropper.crops(frame(mask, *boxes, labels=(1, 3)), 0.25) if crop.box] == [1, 3]
 
 
 SHARE = st.floats(0, 1)
@@ -70,6 +81,7 @@ SHARE = st.floats(0, 1)
 def test_a_crop_holds_its_box(x: float, y: float, width: float, height: float, margin: float) -> None:
     box = Box(x, y, min(x + width, 1), min(y + height, 1), 3)
     for crop in cropper.crops(frame(np.ones((20, 40), np.uint8), box), margin):
+        assert crop.box
         assert crop.mask.shape == crop.image.shape[:2]
         inside, found = (raster.inside(b, *m) for b, m in ((box, (20, 40)), (crop.box, crop.mask.shape)))
         sizes = [[axis.stop - axis.start for axis in place] for place in (inside, found)]
@@ -95,12 +107,46 @@ def cropped_runs(crops: Path, cli: Command, tmp_path_factory: pytest.TempPathFac
 def test_crops_keep_split_and_scene(folder: Path, crops: Path, cli: Command) -> None:
     before, after = (Layout(root / FOLDERS["ps"], "contour") for root in (folder, crops))
     for split in ("train", "validation"):
-        assert after.groups(split) <= before.groups(split) | {frame.image.stem for frame in after.frames(split)}
         assert {frame.group_id for frame in after.frames(split)} <= before.groups(split)
     cli("data", "check", crops)
+    for verb in (("--replace",), ("--folds", 2, "--out", crops / "folds")):
+        assert "whose scenes their names do not tell" in cli("data", "split", crops, *verb, code=2).stderr
     told = cli("data", "crop", "--manual-dir", folder, "--out", crops, code=5).stderr
     assert "exists already" in told
     assert "no contours here" in cli("data", "crop", "--manual-dir", folder / "none", "--out", "x", code=2).stderr
+
+
+@pytest.fixture
+def cut(folder: Path, tmp_path: Path) -> Path:
+    """The folder with a scene on two sides, a copy across the split under another name, masks alone, and a licence."""
+    root = tmp_path / "cut"
+    shutil.copytree(folder / FOLDERS["ps"], root / FOLDERS["ps"])
+    ps = root / FOLDERS["ps"]
+    shutil.rmtree(ps / "labels")
+    for name, there in (("000050_0", "000054_7"), ("000054_0", "000099_0")):  # 000054 is held out
+        shutil.copyfile(ps / "masks" / "train" / "000050_0_mask.png", ps / "masks" / "train" / f"{there}_mask.png")
+        place = next((ps / "images").glob(f"*/{name}.jpg"))
+        shutil.copyfile(place, ps / "images" / "train" / f"{there}.jpg")
+    (root / "LICENSE").write_text("mine alone")
+    return root
+
+
+def test_what_ps_leaves_out_is_not_cropped_either(cut: Path, cli: Command, tmp_path: Path) -> None:
+    out = tmp_path / "crops"
+    cli("data", "crop", "--manual-dir", cut, "--out", out)
+    made = sorted(path.stem for path in (out / FOLDERS["ps"] / "images" / "train").iterdir())
+    assert made
+    assert not [name for name in made if name.startswith(("000054", "000099"))]
+    assert not (out / FOLDERS["ps"] / "labels").exists()
+    assert (out / FOLDERS["ps"] / "LICENSE").read_text() == "mine alone"
+    cli("data", "check", out)
+
+
+def test_a_crop_that_failed_leaves_nothing(cut: Path, cli: Command, tmp_path: Path) -> None:
+    broken = next((cut / FOLDERS["ps"] / "images" / "val").iterdir())
+    broken.write_bytes(broken.read_bytes()[:500])
+    assert broken.name in cli("data", "crop", "--manual-dir", cut, "--out", tmp_path / "crops", code=3).stderr
+    assert not (tmp_path / "crops").exists()
 
 
 def test_a_score_in_boxes_says_so_and_is_no_blessing(cropped_runs: Path) -> None:
@@ -167,12 +213,19 @@ def test_boxes_are_refined_by_it_and_nobody_serves_it(
     folder: Path, runs: Path, cropped_runs: Path, cli: Command, tmp_path: Path
 ) -> None:
     out = tmp_path / "refined"
-    told = cli("data", "refine", "last", "--runs", cropped_runs, "--manual-dir", folder, "--out", out).stdout
-    assert "held out: IoU" in told
-    assert "Held out: IoU" in (out / "refine.html").read_text("utf-8")
+    command = ("data", "refine", "last", "--runs", cropped_runs, "--manual-dir", folder)
+    told = cli(*command, "--out", out).stdout
+    assert "validation: IoU" in told
+    assert "Validation: IoU" in (out / "refine.html").read_text("utf-8")
     cli("data", "check", out)
-    told = cli("upload", "last", "--runs", cropped_runs, "--to", tmp_path / "store", "--yes", "--unblessed", code=6)
-    assert "draws inside boxes" in told.stderr
+    images_of = folder / FOLDERS["ps"] / "images" / "val"
+    told = cli("predict", "last", images_of, "--runs", cropped_runs, "--out", tmp_path / "predicted").stderr
+    assert "learnt to draw inside boxes" in told
+    assert "in-box IoU" in cli("runs", "show", "last", "--runs", cropped_runs).stdout
+    everything = json.loads(cli(*command, "--threshold", "0.001", "--out", tmp_path / "all", "--json").stdout)
+    assert everything["validation"]["iou"] == pytest.approx(everything["validation"]["filled_boxes_iou"])
+    refused = cli("upload", "last", "--runs", cropped_runs, "--to", tmp_path / "store", "--yes", "--unblessed", code=6)
+    assert "draws inside boxes" in refused.stderr
     assert not list((tmp_path / "store").glob("pipe_seg/*"))
     models = [run_folder.find_model("last", place) for place in (runs, cropped_runs)]
     with pytest.raises(ConfigError, match="models of different crops"):

@@ -55,6 +55,12 @@ def test_a_ladder_is_climbed_and_goes_on_where_it_was(folder: Path, cli: Command
     # Two of each last step; pbs is the same in both folds only where its frames are.
     steps = sorted((tmp_path / "out" / "steps").glob("*.json"))
     assert len(steps) in (13, 14)
+    assert len([path for path in (tmp_path / "out" / "data").glob("cropped-*") if path.is_dir()]) == 2
+    crops = [Path(json.loads(step.read_text())["run"]) for step in steps]
+    learnt = [run for run in crops if "cropped" in str(json.loads((run / "run.json").read_text())["manual_dir"])]
+    assert len(learnt) == 2
+    begun = [json.loads((run / "run.json").read_text())["init"] for run in crops]
+    assert not set(begun) & set(map(str, learnt)), "what draws inside boxes is no start"
     assert len([path for path in (tmp_path / "out" / "data").glob("refined-*") if path.is_dir()]) == 4
     done = [(path, path.stat().st_mtime_ns) for path in steps]
     assert cli(*command).stdout == first.stdout

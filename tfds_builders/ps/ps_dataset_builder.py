@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipe_seg.annotations.folders import Layout, check_apart, held_out_frames
+from pipe_seg.annotations.folders import Layout, contour_frames
 from pipe_seg.annotations.frame_file import FrameFile
 from pipe_seg.data import synthetic
 from pipe_seg.data.examples import FrameBuilder
@@ -26,12 +26,7 @@ class Builder(FrameBuilder):
 
     def folder_frames(self, manual_dir: Path) -> Mapping[str, Sequence[FrameFile]]:
         """Give the user's frames; training leaves out every scene that is held out, and every copy."""
-        layout = Layout(manual_dir, "contour")
-        own = set() if layout.legacy else layout.groups("validation") | layout.groups("test")
-        away = [] if layout.legacy else layout.paths("validation", "test")
-        found = {"train": layout.frames("train", without=own, apart_from=away)}
-        check_apart(found["train"], own)
-        return found | held_out_frames(layout, set())
+        return contour_frames(Layout(manual_dir, "contour"))
 
     def rendered_frames(self) -> Mapping[str, Sequence["RenderedContours"]]:
         """Give 40 frames to train on and 60 to validate on, with their exact contours."""

@@ -21,6 +21,9 @@ TOOLS = ("cvat", "labelme")
 @click.option("--number", type=click.IntRange(1), default=30, show_default=True, help="Frames to pre-label.")
 @click.option("--tightness", type=click.FloatRange(0, 1), default=0.3, show_default=True)
 @click.option("--agreement", type=click.FloatRange(0, 1), default=0.5, show_default=True)
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="[default: each model's own]"
+)
 @options.manual_dir
 @options.runs
 @options.as_json
@@ -31,6 +34,7 @@ def refine(
     number: int,
     tightness: float,
     agreement: float,
+    threshold: float | None,
     manual_dir: Path | None,
     runs: Path,
     as_json: bool,
@@ -55,22 +59,27 @@ def refine(
 
     layouts = {dataset.name: dataset.layout for dataset in statistics_gen.discover(root)}
     gates = refiner.Gates(refiner.usual_fill(layouts.get("ps")), tightness, agreement)
+    asked = refiner.Asked(models, threshold)
+    checked = refiner.check(layouts.get("ps"), asked=asked, gates=gates)
     with progress.bar("refining") as report:
-        asked = refiner.Asked(models)
         frames = list(refiner.run(layouts["pbs"], asked=asked, gates=gates, report=report))
-    checked = refiner.check(layouts["ps"], asked=asked, gates=gates) if "ps" in layouts else {"frames": 0}
     named = [str(model.path) for model in models]
     if tool:
         told = refiner.write_prelabels(frames, form=tool, number=number, out=out, models=named)
         click.echo(json.dumps({"path": str(out), "frames": told}) if as_json else f"{out}  {told} frames to correct")
         return
     found = refiner.summary(frames)
-    details = {"models": named, "source": str(root.absolute()), "gates": gates.to_json(), "classes": found}
-    details["held_out"] = checked
+    details: dict[str, Any] = {
+        "models": named,
+        "source": str(root.absolute()),
+        "gates": gates.to_json(),
+        "classes": found,
+    }
+    details |= {"threshold": threshold, "validation": checked}
     shown = page.render(frames, found, gates, named, checked)
     refiner.write_dataset(frames, root=root, out=out, details=details, page=shown)
     if as_json:
-        click.echo(json.dumps({"path": str(out), "frames": len(frames), "classes": found, "held_out": checked}))
+        click.echo(json.dumps({"path": str(out), "frames": len(frames), "classes": found, "validation": checked}))
         return
     _show(found)
     if checked["frames"]:

@@ -99,8 +99,8 @@ class Refined:
 class Asked:
     """Models that are asked for the same pixels: all for whole frames, or all for boxes with one margin around them."""
 
-    def __init__(self, models: Sequence[Model]) -> None:
-        """Load them; each brings the threshold it was exported with.
+    def __init__(self, models: Sequence[Model], threshold: float | None = None) -> None:
+        """Load them; each brings the threshold it was exported with, unless one is given.
 
         Raises:
             ConfigError: they learnt from crops of different margins, or some from whole frames.
@@ -110,7 +110,7 @@ class Asked:
             what = "models of different crops"
             raise ConfigError(Problem("RUN", what, got=sorted(map(str, reaches)), expected="models trained alike"))
         self._reach = reaches.pop()
-        self._models = [(LoadedModel(model.saved_model), float(model.facts["threshold"])) for model in models]
+        self._models = [(LoadedModel(model.saved_model), threshold or model.threshold) for model in models]
 
     def margins(self, data: bytes, boxes: Sequence[Box]) -> Iterator[list[np.ndarray]]:
         """Give, for each box and each model, (height, width) logits above its own threshold."""
@@ -200,15 +200,18 @@ def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates) -> Proposal:
     return Proposal(box, raster.region(mask, box.label), **told, verdict=verdict)
 
 
-def check(contours: Layout, *, asked: Asked, gates: Gates) -> dict[str, Any]:
+def check(contours: Layout | None, *, asked: Asked, gates: Gates) -> dict[str, Any]:
     """Give how well what is found in boxes fits contours, on the frames of the validation split that have both.
 
     Returns:
         ``frames``; ``iou``: mean over them of what was found in their boxes, and ``filled_boxes_iou`` of the boxes
         themselves; ``iou_accepted``: mean over those whose boxes all pass the gates. None where there is no frame.
+
+    Raises:
+        InputDataError: a frame cannot be used.
     """
     found, filled, accepted = [], [], []
-    for waiting in contours.frames("validation"):
+    for waiting in contours.frames("validation") if contours and contours.paths("validation") else ():
         frame = waiting.read()
         boxes = [box for box in frame.boxes if box.label in frame.labels]
         if not boxes:

@@ -24,8 +24,8 @@ def told(checked: Mapping[str, Any]) -> str:
     """Give what ``check`` found, as a sentence."""
     accepted = "" if checked["iou_accepted"] is None else f", {checked['iou_accepted']:.3f} where it is accepted"
     return (
-        f"held out: IoU {checked['iou']:.3f} of what is found in the boxes of {checked['frames']} frames with "
-        f"contours, which chose the threshold{accepted}; of the boxes filled in {checked['filled_boxes_iou']:.3f}"
+        f"validation: IoU {checked['iou']:.3f} of what is found in the boxes of {checked['frames']} frames with "
+        f"contours{accepted}; of the boxes filled in {checked['filled_boxes_iou']:.3f}"
     )
 
 
