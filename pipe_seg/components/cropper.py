@@ -72,23 +72,24 @@ def crops(frame: Frame, margin: float) -> Iterator[Crop]:
     """Give the parts of one frame that hold something of its contour; what is too thin for an image makes none."""
     height, width = frame.segmentation_mask.shape
     pixels = images.decode(frame.image)
-    own: list[Box | None] = [box for box in frame.boxes if box.label in frame.labels]
-    for box in own or [None]:
-        place = raster.inside(box or _around(frame.segmentation_mask), height, width, margin)
+    for box in [box for box in frame.boxes if box.label in frame.labels] or _around(frame):
+        place = raster.inside(box, height, width, margin)
         mask = np.ascontiguousarray(frame.segmentation_mask[place])
         if mask.any() and min(mask.shape) >= images.MIN_SIDE_PX:
-            yield Crop(np.ascontiguousarray(pixels[place]), mask, _moved(box, place, height, width) if box else None)
+            told = _moved(box, place, height, width) if frame.labels else None
+            yield Crop(np.ascontiguousarray(pixels[place]), mask, told)
 
 
-def _around(mask: np.ndarray) -> Box:
-    """Give the bounding box of a mask, of no particular class; a box without area where it is empty."""
+def _around(frame: Frame) -> list[Box]:
+    """Give the bounding box of the whole contour, of its first class, if it has one; none where there is no contour."""
+    mask = frame.segmentation_mask
     if not mask.any():
-        return Box(0.0, 0.0, 0.0, 0.0, 0)
+        return []
     height, width = mask.shape
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     left, right = columns[0] / width, (columns[-1] + 1) / width
     top, bottom = rows[0] / height, (rows[-1] + 1) / height
-    return Box(float(left), float(top), float(right), float(bottom), 0)
+    return [Box(float(left), float(top), float(right), float(bottom), (*frame.labels, 0)[0])]
 
 
 def _moved(box: Box, place: tuple[slice, slice], height: int, width: int) -> Box:

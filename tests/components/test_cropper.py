@@ -63,7 +63,7 @@ def test_without_a_box_of_its_class_the_contour_says_where_it_is() -> None:
     for found in (frame(mask), frame(mask, other), frame(mask, other, labels=())):
         (crop,) = cropper.crops(found, 0.0)
         np.testing.assert_array_equal(crop.mask, np.ones((8, 20), np.uint8))
-        assert crop.box is None
+        assert crop.box == (Box(0, 0, 1, 1, 3) if found.labels else None)
     assert not list(cropper.crops(frame(np.zeros((20, 40), np.uint8)), 0.25))
     assert not list(cropper.crops(frame(disc(slice(4, 5), slice(10, 30))), 0.0)), "no image is one pixel high"
 
