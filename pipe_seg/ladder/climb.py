@@ -184,8 +184,12 @@ class Climb:
         raise MachineError(Problem(log, f"it ended with {done.returncode}", expected=cure), *tail)
 
     def _frames(self, key: str, run: Run, data: TrainingData) -> list[FrameScore]:
-        """Give the scores of the frames that were held out; asked for once, then read."""
-        path = self._out / "steps" / f"{key}.npz"
+        """Give the scores of the frames that were held out; asked for once, then read.
+
+        Two folds may learn the same from boxes alone; what they hold out differs.
+        """
+        held = _content(data.contours, self._plan.split)[:16]
+        path = self._out / "steps" / f"{key}-{held}.npz"
         if not path.is_file():
             _write(path, pipeline.held_out(run.model, data.contours, self._plan.split))
         return _read(path)

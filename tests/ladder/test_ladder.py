@@ -55,19 +55,20 @@ def test_a_ladder_is_climbed_and_goes_on_where_it_was(folder: Path, cli: Command
     assert (made["frames"], made["scenes"]) == (12, 6)
     assert made["rungs"][2]["over"] == "ps"
     assert (tmp_path / "out" / "ladder.svg").read_text().startswith("<svg")
-    # Two of each last step; pbs is the same in both folds only where its frames are.
+    # Two of each last step with contours; boxes teach the same in both folds where their frames are the same.
     steps = sorted((tmp_path / "out" / "steps").glob("*.json"))
-    assert len(steps) in (11, 12)
+    assert len(steps) in range(9, 13)
     assert len([path for path in (tmp_path / "out" / "data").glob("cropped-*") if path.is_dir()]) == 2
     crops = [Path(json.loads(step.read_text())["run"]) for step in steps]
     learnt = [run for run in crops if "cropped" in str(json.loads((run / "run.json").read_text())["manual_dir"])]
     assert len(learnt) == 2
     begun = [json.loads((run / "run.json").read_text())["init"] for run in crops]
     assert not set(begun) & set(map(str, learnt)), "what draws inside boxes is no start"
-    assert len([path for path in (tmp_path / "out" / "data").glob("refined-*") if path.is_dir()]) == 4
+    assert len([path for path in (tmp_path / "out" / "data").glob("refined-*") if path.is_dir()]) in (3, 4)
     done = [(path, path.stat().st_mtime_ns) for path in steps]
     assert cli(*command).stdout == first.stdout
     assert [(path, path.stat().st_mtime_ns) for path in sorted((tmp_path / "out" / "steps").glob("*.json"))] == done
     steps[0].unlink()
-    (tmp_path / "out" / "steps" / f"{steps[0].stem}.npz").unlink(missing_ok=True)
+    for scored in (tmp_path / "out" / "steps").glob(f"{steps[0].stem}-*.npz"):
+        scored.unlink()
     assert cli(*command).stdout.split("\n")[2:] == first.stdout.split("\n")[2:]  # the first line tells the time spent
