@@ -140,15 +140,15 @@ class Climb:
 
     def _refined(self, place: Place, run: Run, key: str) -> Place:
         """Give the frames of ``place`` with the boxes that ``run`` refines, at no threshold that held-out frames chose."""
-        return self._made(place, f"refined-{key}", "refine", str(run.path), "--threshold", "0.5")
+        return self._made(place, "pbs", f"refined-{key}", "refine", str(run.path), "--threshold", "0.5")
 
     def _cropped(self, place: Place) -> Place:
         """Give the boxes of the frames with contours of ``place``."""
-        digest = str(self._training_data("ps", place).contours.digest)
-        return self._made(place, f"cropped-{digest[:16]}", "crop")
+        return self._made(place, "ps", "cropped", "crop")
 
-    def _made(self, place: Place, name: str, *verb: str) -> Place:
-        """Give what a verb of ``data`` makes of the frames of ``place``; done once."""
+    def _made(self, place: Place, learnt: str, name: str, *verb: str) -> Place:
+        """Give what a verb of ``data`` makes of the frames of ``place``; done once for the same frames."""
+        name = f"{name}-{str(self._training_data(learnt, place).digest)[:16]}"
         target = self._out / "data" / name
         if not target.is_dir():
             source = place.folder or pipeline.MANUAL_DIR
