@@ -71,11 +71,6 @@ class Model(Artifact):
         return self.path if (self.path / "saved_model.pb").is_file() else self.path / "saved_model"
 
     @property
-    def is_described(self) -> bool:
-        """Whether anything was written down about it: a bare SavedModel answers, and tells nothing of itself."""
-        return any((self.path / name).is_file() for name in (RECORD, "manifest.json"))
-
-    @property
     def facts(self) -> dict[str, Any]:
         """Threshold, how it was chosen, precision and size, as written when it was exported or published.
 
@@ -96,6 +91,14 @@ class Model(Artifact):
         """One sha256 over the names and bytes of the SavedModel."""
         listing = json.dumps(disk.digest_tree(self.saved_model), sort_keys=True)
         return hashlib.sha256(listing.encode()).hexdigest()
+
+    @property
+    def crop_margin(self) -> float | None:
+        """What `data crop` left around the boxes it learnt from; None for whole frames, or where nobody knows."""
+        try:
+            return self.facts.get("crop_margin")
+        except MachineError:
+            return None
 
     @property
     def threshold(self) -> float:

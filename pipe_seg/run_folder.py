@@ -236,11 +236,6 @@ def manual_dir_of(model: Model) -> Path | None:
     return Path(found) if found else None
 
 
-def draws_in_boxes(model: Model) -> bool:
-    """Give whether a model learnt from boxes cut out of their frames; of a bare SavedModel nobody knows."""
-    return model.is_described and model.facts.get("crop_margin") is not None
-
-
 def list_runs(runs: Path) -> list[Run]:
     """Give the runs in a folder, oldest first."""
     return [Run(path.parent) for path in sorted(runs.glob("*/run.json"))]

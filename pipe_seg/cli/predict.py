@@ -37,7 +37,7 @@ def predict(
 ) -> None:
     """Write <stem>_mask.png, <stem>_overlay.jpg and predictions.csv for images and folders of images."""
     found = run_folder.find_model(model, runs)
-    if run_folder.draws_in_boxes(found):
+    if found.crop_margin is not None:
         options.say(
             "warning: this model learnt to draw inside boxes, for `data refine`; it was not taught to find them"
         )

@@ -77,10 +77,10 @@ def made(folder: Path | None) -> dict[str, dict[str, Any] | None]:
     """Give what ``data import`` or ``data crop`` wrote down, if one of them made the folder."""
     try:
         record = artifacts.Artifact(folder).record if folder else {}
-        made = {record["component"]: dict(record["details"])}
+        found = {record["component"]: dict(record["details"])}
     except (OSError, ValueError, KeyError, TypeError):
-        made = {}
-    return {"imported": made.get("importer"), "cropped": made.get("cropper")}
+        found = {}
+    return {"imported": found.get("importer"), "cropped": found.get("cropper")}
 
 
 def licences(folder: Path) -> list[Path]:

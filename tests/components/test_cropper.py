@@ -17,6 +17,7 @@ from pipe_seg.annotations.folders import Layout
 from pipe_seg.artifacts import Dataset
 from pipe_seg.cli import results
 from pipe_seg.components import cropper, refiner
+from pipe_seg.components.refiner.asking import Asked
 from pipe_seg.errors import ConfigError
 from pipe_seg.schema import FOLDERS, Box, Frame
 from pipe_seg.serving.saved_model import LoadedModel
@@ -163,7 +164,7 @@ def test_a_score_in_boxes_says_so_and_is_no_blessing(cropped_runs: Path) -> None
 def test_what_learnt_from_crops_is_asked_for_each_box(folder: Path, cropped_runs: Path) -> None:
     model = run_folder.find_model("last", cropped_runs)
     assert model.facts["crop_margin"] == 0.25
-    asked = refiner.Asked([model])
+    asked = Asked([model])
     waiting = next(f for f in Layout(folder / FOLDERS["pbs"], "box").frames("train") if f.read().boxes)
     data, boxes = waiting.image.read_bytes(), waiting.read().boxes
     pixels = images.decode(data)
@@ -192,7 +193,7 @@ class Knowing:
 def test_what_is_found_is_held_against_contours_that_were_held_out(folder: Path) -> None:
     layout = Layout(folder / FOLDERS["ps"], "contour")
     frames = [frame for waiting in layout.frames("validation") if (frame := waiting.read()).boxes]
-    asked = cast("refiner.Asked", Knowing({frame.image: frame.segmentation_mask for frame in frames}))
+    asked = cast("Asked", Knowing({frame.image: frame.segmentation_mask for frame in frames}))
     found, filled = [], []
     for frame in frames:
         truth = frame.segmentation_mask > 0
@@ -229,4 +230,4 @@ def test_boxes_are_refined_by_it_and_nobody_serves_it(
     assert not list((tmp_path / "store").glob("pipe_seg/*"))
     models = [run_folder.find_model("last", place) for place in (runs, cropped_runs)]
     with pytest.raises(ConfigError, match="models of different crops"):
-        refiner.Asked(models)
+        Asked(models)

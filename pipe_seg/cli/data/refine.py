@@ -56,11 +56,12 @@ def refine(
     quiet.tensorflow()
     from pipe_seg.components import refiner, statistics_gen
     from pipe_seg.components.refiner import page
+    from pipe_seg.components.refiner.asking import Asked
 
     layouts = {dataset.name: dataset.layout for dataset in statistics_gen.discover(root)}
     gates = refiner.Gates(refiner.usual_fill(layouts.get("ps")), tightness, agreement)
-    asked = refiner.Asked(models, threshold)
-    checked = refiner.check(layouts.get("ps"), asked=asked, gates=gates)
+    asked = Asked(models, threshold)
+    checked = refiner.check(None if tool else layouts.get("ps"), asked=asked, gates=gates)
     with progress.bar("refining") as report:
         frames = list(refiner.run(layouts["pbs"], asked=asked, gates=gates, report=report))
     named = [str(model.path) for model in models]

@@ -32,7 +32,7 @@ def run(
         raise RefusedError(Problem(infra.path, "the model was not seen to answer in a fresh process"))
     if not (evaluation.path / artifacts.RECORD).is_file():
         raise RefusedError(Problem(evaluation.path, "the model was not evaluated"))
-    if model.facts.get("crop_margin") is not None:
+    if model.crop_margin is not None:
         cure = "a model trained on frames; this one is for `data refine`"
         raise RefusedError(Problem(model.path, "draws inside boxes, and who asks a server has none", expected=cure))
     digest = model.digest

@@ -21,16 +21,14 @@ from pipe_seg import artifacts, disk, images
 from pipe_seg.annotations import coco, documents, formats, prelabels, raster
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.shapes import Size
-from pipe_seg.artifacts import Model
+from pipe_seg.components.refiner.asking import Asked
 from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.progress import Report
 from pipe_seg.schema import CLASS_NAMES, FOLDERS, Annotation, Box, Region
-from pipe_seg.serving.saved_model import LoadedModel
 
 REASONS = ("accepted", "fill", "tightness", "agreement")
 STABILITY_OFFSET = 1.0
 WHOLE_RANGE = (0.02, 0.95)
-LOGIT_LIMIT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -96,41 +94,6 @@ class Refined:
         return fmean(proposal.agreement for proposal in self.proposals)
 
 
-class Asked:
-    """Models that are asked for the same pixels: all for whole frames, or all for boxes with one margin around them."""
-
-    def __init__(self, models: Sequence[Model], threshold: float | None = None) -> None:
-        """Load them; each brings the threshold it was exported with, unless one is given.
-
-        Raises:
-            ConfigError: they learnt from crops of different margins, or some from whole frames.
-        """
-        reaches = {model.facts.get("crop_margin") for model in models}
-        if len(reaches) > 1:
-            what = "models of different crops"
-            raise ConfigError(Problem("RUN", what, got=sorted(map(str, reaches)), expected="models trained alike"))
-        self._reach = reaches.pop()
-        self._models = [(LoadedModel(model.saved_model), threshold or model.threshold) for model in models]
-
-    def margins(self, data: bytes, boxes: Sequence[Box]) -> Iterator[list[np.ndarray]]:
-        """Give, for each box and each model, (height, width) logits above its own threshold."""
-        if self._reach is None:
-            yield from [self._margins(data)] * len(boxes)
-            return
-        pixels = images.decode(data)
-        height, width = pixels.shape[:2]
-        for box in boxes:
-            place = raster.inside(box, height, width, self._reach)
-            found = [np.full((height, width), _logit(np.float32(0)), np.float32) for _ in self._models]
-            crop = images.encode(np.ascontiguousarray(pixels[place]), ".png")
-            for whole, part in zip(found, self._margins(crop), strict=True):
-                whole[place] = part
-            yield found
-
-    def _margins(self, data: bytes) -> list[np.ndarray]:
-        return [_logit(loaded.probability(data)) - _logit(np.float32(limit)) for loaded, limit in self._models]
-
-
 def usual_fill(contours: Layout | None) -> dict[int, tuple[float, float]]:
     """Give the range of the share of a box that is defect, for each class, from training frames with both.
 
@@ -163,12 +126,16 @@ def run(boxes: Layout, *, asked: Asked, gates: Gates, report: Report) -> Iterato
             size: Size = (frame.segmentation_mask.shape[0], frame.segmentation_mask.shape[1])
             bare = tuple(replace(box, refined=False) for box in drawn.boxes)
             asked_for += 1
-            answers = zip(bare, asked.margins(data, bare), strict=True)
-            found = tuple(propose(box, margins, gates) for box, margins in answers)
-            yield Refined(waiting.image, size, Annotation(bare), found)
+            yield Refined(waiting.image, size, Annotation(bare), proposals(data, bare, asked, gates))
         report(done, len(frames))
     if not asked_for:
         raise ConfigError(Problem(boxes.root, "no training frame has boxes to refine", expected="PBS with boxes"))
+
+
+def proposals(data: bytes, boxes: Sequence[Box], asked: Asked, gates: Gates) -> tuple[Proposal, ...]:
+    """Ask the models for the frame whose file holds ``data``; give what is found in each box."""
+    answers = zip(boxes, asked.margins(data, boxes), strict=True)
+    return tuple(propose(box, margins, gates) for box, margins in answers)
 
 
 def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates) -> Proposal:
@@ -216,14 +183,12 @@ def check(contours: Layout | None, *, asked: Asked, gates: Gates) -> dict[str, A
         boxes = [box for box in frame.boxes if box.label in frame.labels]
         if not boxes:
             continue
-        answers = zip(boxes, asked.margins(frame.image, boxes), strict=True)
-        proposals = [propose(box, margins, gates) for box, margins in answers]
+        proposed = proposals(frame.image, boxes, asked, gates)
         truth = frame.segmentation_mask > 0
-        size = truth.shape
-        drawn = raster.rasterise(Annotation(regions=tuple(p.region for p in proposals)), *size)
+        drawn = raster.rasterise(Annotation(regions=tuple(p.region for p in proposed)), *truth.shape)
         found.append(_iou(drawn > 0, truth))
-        filled.append(_iou(raster.rasterise(Annotation(tuple(boxes)), *size) > 0, truth))
-        if all(proposal.verdict == "accepted" for proposal in proposals):
+        filled.append(_iou(raster.rasterise(Annotation(tuple(boxes)), *truth.shape) > 0, truth))
+        if all(proposal.verdict == "accepted" for proposal in proposed):
             accepted.append(found[-1])
     means = {"iou": found, "filled_boxes_iou": filled, "iou_accepted": accepted}
     return {"frames": len(found), **{name: fmean(values) if values else None for name, values in means.items()}}
@@ -325,8 +290,3 @@ def _tightness(found: np.ndarray) -> float:
     if not len(rows):
         return 0.0
     return float((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) / found.size)
-
-
-def _logit(probability: Any) -> Any:
-    clipped = np.clip(probability, LOGIT_LIMIT, 1 - LOGIT_LIMIT)
-    return np.log(clipped / (1 - clipped))
