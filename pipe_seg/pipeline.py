@@ -74,6 +74,9 @@ def train(
     strategy = devices.strategy(settings.trainer.strategy, say)  # before TensorFlow is used for anything else
     workers = Workers(strategy)
     data = training_data(settings, name, manual_dir, say)
+    data.check_teachers([Model(Path(teacher)) for teacher in settings.trainer.teachers])
+    if init and not data.looks_as_to(init.model):
+        say(f"note: {init.path} learnt from {data.other_look}, and these are {data.look}")
     digests = {dataset: dataset.digest for dataset in data.datasets.values()}
     with ExitStack() as held, workers.together():
         run = None

@@ -180,6 +180,19 @@ def test_what_learnt_from_crops_is_asked_for_each_box(folder: Path, cropped_runs
         assert (margins[outside] < 0).all()
 
 
+def test_what_learnt_from_crops_teaches_nothing_about_whole_frames(
+    folder: Path, cropped_runs: Path, runs: Path, cli: Command, tmp_path: Path
+) -> None:
+    drawing = run_folder.find_run("last", cropped_runs)
+    flags = ["--dataset", "ps", "--manual-dir", folder, "--runs", tmp_path, *TINY_FLAGS]
+    told = cli("train", *flags, "--teacher", drawing.path, code=2).stderr
+    assert "this teacher learnt from boxes cut out of their frames; expected one of whole frames" in told
+    assert not list(tmp_path.iterdir())
+    note = "learnt from boxes cut out of their frames, and these are whole frames"
+    assert f"note: {drawing.path} {note}" in cli("train", *flags, "--init", drawing.path).stderr
+    assert note not in cli("train", *flags, "--init", sorted(runs.iterdir())[1]).stderr
+
+
 class Knowing:
     """What is asked for the pixels of frames whose contours it knows."""
 
