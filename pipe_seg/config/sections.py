@@ -139,13 +139,14 @@ class TrainerSection(Section):
     ``objective``: ``denoise`` learns from frames alone what they look like, for another training to begin with;
     ``keep``: ``best`` is the epoch with the highest validation IoU; with ``last`` validation chooses nothing and ends
     nothing early; ``encoder_frozen_share``: for so much of the steps the encoder has no gradient, so that a decoder
-    that begins from nothing does not spoil it; ``deep_supervision``: so many coarser stages of the decoder have a
-    head of their own while they learn, each of half the weight of the next finer one; ``schedule``: ``cosine`` ends
-    at ``final_rate_share`` of the rate; ``plateau`` multiplies it by ``plateau_factor`` after ``plateau_epochs``
-    without a better validation IoU, down to that share; ``accumulate``: in how many parts a batch is computed, for
-    less memory; ``teachers``: exported models, the mean of whose answers on frames before their looks are changed
-    makes up ``taught_share`` of the loss, the labels the rest; ``deterministic``: the same seed gives the same
-    weights on the same machine; ``checkpoint_every_s``: at most so much work is lost, 0 for after every call;
+    that begins from nothing does not spoil it; ``deep_supervision``: so many coarser stages of the decoder have a head
+    of their own while they learn, each of half the weight of the next finer one; ``class_weight``: what it counts
+    while learning that a coarse stage of the decoder names the class of each pixel, 0 for no such head; ``schedule``:
+    ``cosine`` ends at ``final_rate_share`` of the rate; ``plateau`` multiplies it by ``plateau_factor`` after
+    ``plateau_epochs`` without a better validation IoU, down to that share; ``accumulate``: in how many parts a batch
+    is computed, for less memory; ``teachers``: exported models, the mean of whose answers on frames before their looks
+    are changed makes up ``taught_share`` of the loss, the labels the rest; ``deterministic``: the same seed gives the
+    same weights on the same machine; ``checkpoint_every_s``: at most so much work is lost, 0 for after every call;
     ``checkpoints_kept``: the last so many; ``skipped_steps``: how many steps in a row may be not finite before
     training goes back to the last checkpoint; ``memory_gib``: what ``--batch-size auto`` may fill, all that is free
     where it is not given.
@@ -163,6 +164,7 @@ class TrainerSection(Section):
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     ema_momentum: float = Field(0.99, ge=0, lt=1)
     deep_supervision: int = Field(0, ge=0, le=4)
+    class_weight: float = Field(0.0, ge=0)
     encoder_frozen_share: float = Field(0.0, ge=0, lt=1)
     gradient_clip_norm: float = Field(1.0, gt=0)
     early_stopping_epochs: int = Field(15, ge=1)
