@@ -29,6 +29,11 @@ PRECISIONS = {"auto": "auto", "float32": "float32", "bf16": "bfloat16"}
     help="Instead of the run's own threshold, the highest that finds this share of the defect's pixels on validation.",
 )
 @click.option(
+    "--scale",
+    type=click.FloatRange(0.5, 4),
+    help="Ask the network at so many times the size at which it learnt; the threshold is chosen anew.",
+)
+@click.option(
     "--format",
     "formats",
     multiple=True,
@@ -43,6 +48,7 @@ def export(
     run: str,
     precision: str,
     target_recall: float | None,
+    scale: float | None,
     formats: tuple[str, ...],
     int8: bool,
     out: Path,
@@ -62,6 +68,9 @@ def export(
     threshold = facts["threshold"]
     if target_recall is not None:
         wanted |= {"target_recall": target_recall, "minimum_blob": 0.0}
+        threshold = "auto"
+    if scale is not None:
+        wanted |= {"scale": scale}
         threshold = "auto"
     section = ExportSection.model_validate(loaded.export.model_dump() | wanted)
     evaluator = loaded.evaluator.model_copy(update={"threshold": threshold})
@@ -89,7 +98,7 @@ def export(
     click.echo(f"{model.saved_model}  {model.facts['precision']}")
     for name in formats:
         click.echo(_parity(out, model.facts[name]))
-    if target_recall is not None:
+    if threshold == "auto":
         click.echo("\n".join(_cost(facts, model.facts)))
 
 

@@ -27,11 +27,11 @@ from pipe_seg.config.sections import (
     ModelSection,
     PusherSection,
     Recipe,
-    ServerSection,
     SupervisionSection,
     TrainerSection,
     TransformSection,
 )
+from pipe_seg.config.server import ServerSection
 
 __all__ = [
     "Adam",

@@ -27,13 +27,18 @@ def _threshold(value: Any) -> Any:
 
 
 class Recipe(Section):
-    """What the experiment sets for one dataset."""
+    """What the experiment sets for one dataset.
+
+    ``class_weight``: what it counts beside the criterion that a coarse stage of the decoder names the class of each
+    pixel while it learns; 0 for no such head.
+    """
 
     epochs: int = Field(30, ge=1, le=100_000)
     learning_rate: float = Field(1e-3, gt=0, le=10)
     batch_size: int = Field(8, ge=1, le=4096)
     optimizer: Optimizer = AdamW()
     criterion: Criterion = BceDice()
+    class_weight: float = Field(0.0, ge=0)
 
 
 class JointRecipe(Recipe):
@@ -140,16 +145,14 @@ class TrainerSection(Section):
     ``keep``: ``best`` is the epoch with the highest validation IoU; with ``last`` validation chooses nothing and ends
     nothing early; ``encoder_frozen_share``: for so much of the steps the encoder has no gradient, so that a decoder
     that begins from nothing does not spoil it; ``deep_supervision``: so many coarser stages of the decoder have a head
-    of their own while they learn, each of half the weight of the next finer one; ``class_weight``: what it counts
-    while learning that a coarse stage of the decoder names the class of each pixel, 0 for no such head; ``schedule``:
-    ``cosine`` ends at ``final_rate_share`` of the rate; ``plateau`` multiplies it by ``plateau_factor`` after
-    ``plateau_epochs`` without a better validation IoU, down to that share; ``accumulate``: in how many parts a batch
-    is computed, for less memory; ``teachers``: exported models, the mean of whose answers on frames before their looks
-    are changed makes up ``taught_share`` of the loss, the labels the rest; ``deterministic``: the same seed gives the
-    same weights on the same machine; ``checkpoint_every_s``: at most so much work is lost, 0 for after every call;
-    ``checkpoints_kept``: the last so many; ``skipped_steps``: how many steps in a row may be not finite before
-    training goes back to the last checkpoint; ``memory_gib``: what ``--batch-size auto`` may fill, all that is free
-    where it is not given.
+    of their own while they learn, each of half the weight of the next finer one; ``schedule``: ``cosine`` ends at
+    ``final_rate_share`` of the rate; ``plateau`` multiplies it by ``plateau_factor`` after ``plateau_epochs`` without
+    a better validation IoU, down to that share; ``accumulate``: in how many parts a batch is computed, for less
+    memory; ``teachers``: exported models, the mean of whose answers on frames before their looks are changed makes up
+    ``taught_share`` of the loss, the labels the rest; ``deterministic``: the same seed gives the same weights on the
+    same machine; ``checkpoint_every_s``: at most so much work is lost, 0 for after every call; ``checkpoints_kept``:
+    the last so many; ``skipped_steps``: how many steps in a row may be not finite before training goes back to the
+    last checkpoint; ``memory_gib``: what ``--batch-size auto`` may fill, all that is free where it is not given.
     """
 
     objective: Literal["segment", "denoise"] = "segment"
@@ -164,7 +167,6 @@ class TrainerSection(Section):
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     ema_momentum: float = Field(0.99, ge=0, lt=1)
     deep_supervision: int = Field(0, ge=0, le=4)
-    class_weight: float = Field(0.0, ge=0)
     encoder_frozen_share: float = Field(0.0, ge=0, lt=1)
     gradient_clip_norm: float = Field(1.0, gt=0)
     early_stopping_epochs: int = Field(15, ge=1)
@@ -213,14 +215,16 @@ class EvaluatorSection(Section):
 class ExportSection(Section):
     """The model → a SavedModel.
 
-    ``flip``: the mirrored frame is asked for too; ``tile_scale``: above 1, frames are fitted to so many times the
-    network's size and answered in overlapping tiles; ``minimum_blob``: share of the frame under which a claimed blob is
-    taken back, ``auto`` is chosen on validation; ``target_recall``: the threshold is the highest that finds this share
-    of the defect's pixels on validation, instead of the one with the highest IoU.
+    ``flip``: the mirrored frame is asked for too; ``scale``: the network is asked at so many times the size at which
+    it learnt (Touvron et al., arXiv 1906.06423); ``tile_scale``: above 1, frames are fitted to so many times that size
+    and answered in overlapping tiles; ``minimum_blob``: share of the frame under which a claimed blob is taken back,
+    ``auto`` is chosen on validation; ``target_recall``: the threshold is the highest that finds this share of the
+    defect's pixels on validation, instead of the one with the highest IoU.
     """
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     flip: bool = True
+    scale: float = Field(1.0, ge=0.5, le=4)
     tile_scale: float = Field(1.0, ge=1, le=8)
     minimum_blob: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     target_recall: float | None = Field(None, gt=0, le=1)
@@ -237,33 +241,6 @@ class PusherSection(Section):
     """A blessed model → a model store."""
 
     store: str = "models"
-
-
-class ServerSection(Section):
-    """A model store → answers over HTTP and gRPC; no part of a run.
-
-    ``port`` 0 takes any free one, ``grpc_port`` 0 offers no gRPC; ``batch_frames``: so many frames at most are answered
-    together; ``queue_requests``: so many requests at most wait for the model, the next is told to come back;
-    ``body_mib``, ``request_mpx``, ``request_frames``: what one request may weigh, encoded and decoded, and how many
-    frames it may hold; ``poll_s``: how often the store is looked at.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = Field(8501, ge=0, le=65535)
-    grpc_port: int = Field(8500, ge=0, le=65535)
-    engine: Literal["auto", "tf", "openvino"] = "auto"
-    batch_frames: int = Field(8, ge=1, le=1024)
-    queue_requests: int = Field(64, ge=1, le=100_000)
-    connections: int = Field(1000, ge=1, le=100_000)
-    timeout_s: float = Field(30, gt=0)
-    header_timeout_s: float = Field(10, gt=0)
-    body_timeout_s: float = Field(30, gt=0)
-    idle_timeout_s: float = Field(60, ge=1)
-    shutdown_s: float = Field(10, ge=1)
-    body_mib: float = Field(32, gt=0, le=1024)
-    request_mpx: float = Field(64, gt=0, le=4096)
-    request_frames: int = Field(64, ge=1, le=100_000)
-    poll_s: float = Field(2, gt=0)
 
 
 class Config(Section):

@@ -25,7 +25,7 @@ class Inference:
     """How a network is asked.
 
     Attributes:
-        size: (height, width) px the network sees.
+        size: (height, width) px at which the network is asked.
         flip: ask for the mirrored frame too, and take the mean.
         tile_scale: how many times ``size`` a frame is fitted to; above 1 it is answered in overlapping tiles.
         threshold: probability from which a pixel is claimed.
@@ -41,8 +41,9 @@ class Inference:
     @classmethod
     def of(cls, config: Config, threshold: float = 0.5, minimum_blob: float = 0.0) -> "Inference":
         """Give it as configured."""
-        size = (config.transform.image_height_px, config.transform.image_width_px)
-        return cls(size, config.export.flip, config.export.tile_scale, threshold, minimum_blob)
+        learnt = (config.transform.image_height_px, config.transform.image_width_px)
+        height, width = (math.ceil(side * config.export.scale) for side in learnt)
+        return cls((height, width), config.export.flip, config.export.tile_scale, threshold, minimum_blob)
 
     @property
     def fitted(self) -> tuple[int, int]:

@@ -88,7 +88,7 @@ def test_a_head_that_names_classes_learns_with_the_network_and_stays_out_of_it()
     }
     batches = iter(tf.data.Dataset.from_tensors((image, target)).repeat())
     loops = []
-    for settings in ((), ("trainer.class_weight=1",), ("trainer.class_weight=1", "trainer.deep_supervision=1")):
+    for settings in ((), ("ps.class_weight=1",), ("ps.class_weight=1", "trainer.deep_supervision=1")):
         keras.utils.set_random_seed(1)
         chosen = config.load(None, (*SETTINGS[:3], *settings), unlock=True)
         one = devices.strategy("one")

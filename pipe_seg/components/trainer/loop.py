@@ -88,7 +88,7 @@ class Loop:
             )
             self.optimizer = optimizers.build(recipe.optimizer, self.rate)
             self._answers = models.with_coarser_heads(self.network, section.deep_supervision)
-            self._class_weight = section.class_weight
+            self._class_weight = recipe.class_weight
             if self._class_weight:
                 self._answers = models.with_class_head(self._answers)
             own = {id(variable) for variable in self.network.variables}
