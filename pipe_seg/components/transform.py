@@ -33,8 +33,8 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
 
     Returns:
         Batches of (image, target): (batch, height, width, 3) uint8 RGB, and what ``nn.supervision`` takes: ``mask``
-        (batch, height, width, 2) uint8, defect and told, ``boxes``, ``classes`` and ``weight``; with a teacher
-        ``plain`` too: the images before their looks were changed.
+        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``; with a teacher ``plain``
+        too: the images before their looks were changed.
     """
     seed = config.seed
     mixture = _mixture(config, data, split, batch_size)
@@ -91,16 +91,16 @@ class _Source:
         return drawn.take(steps * self.a_batch).map(lambda _, value: value)
 
 
-def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, ...]) -> Batch:
+def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, Any, Any, Any]) -> Batch:
     """Give one example as the network learns from it in one epoch."""
     section, key = config.transform, augmentation.key(config.seed, epoch, index)
-    image, planes, boxes, classes, weight = fitted
+    image, planes, boxes, weight = fitted
     if section.augment:
         image, planes, boxes = augmentation.move(image, planes, boxes, key)
     plain = image
     if section.augment:
         image = augmentation.spoil(image, planes, key, section.camera)
-    told = {"mask": planes[..., :2], "boxes": boxes, "classes": classes, "weight": weight}
+    told = {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
     if config.is_taught:
         told["plain"] = plain
     if config.trainer.denoises:
@@ -129,7 +129,7 @@ def _source(
     size = (section.image_height_px, section.image_width_px)
     fills = supervision.fill_rates(config.supervision, data.contours.card, split)
 
-    def fit(example: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:
+    def fit(example: dict[str, Any]) -> tuple[Any, tuple[Any, Any, Any, Any]]:
         return _label(example), supervision.fit(example, size, config.supervision, fills).tensors()
 
     loaded = examples.load(path, split)

@@ -27,18 +27,13 @@ def _threshold(value: Any) -> Any:
 
 
 class Recipe(Section):
-    """What the experiment sets for one dataset.
-
-    ``class_weight``: what it counts beside the criterion that a coarse stage of the decoder names the class of each
-    pixel while it learns; 0 for no such head.
-    """
+    """What the experiment sets for one dataset."""
 
     epochs: int = Field(30, ge=1, le=100_000)
     learning_rate: float = Field(1e-3, gt=0, le=10)
     batch_size: int = Field(8, ge=1, le=4096)
     optimizer: Optimizer = AdamW()
     criterion: Criterion = BceDice()
-    class_weight: float = Field(0.0, ge=0)
 
 
 class JointRecipe(Recipe):

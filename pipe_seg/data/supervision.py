@@ -30,19 +30,17 @@ class Fitted:
         planes: (height, width, 3) uint8 {0, 1}: defect, told, inside the frame.
         boxes: (BOXES, 5) float32: left, top, right, bottom in px, and the share of the box that is usually
             defect; a share of 0 is no box. Only boxes whose inside is untold.
-        classes: (6,) float32 {0, 1}: what the frame has.
         weight: float32, what the frame counts.
     """
 
     image: Any
     planes: Any
     boxes: Any
-    classes: Any
     weight: Any
 
-    def tensors(self) -> tuple[Any, Any, Any, Any, Any]:
+    def tensors(self) -> tuple[Any, Any, Any, Any]:
         """Give it as ``tf.data`` keeps it."""
-        return self.image, self.planes, self.boxes, self.classes, self.weight
+        return self.image, self.planes, self.boxes, self.weight
 
 
 def fit(
@@ -65,9 +63,8 @@ def fit(
     if section.ignore_paint:
         told *= 1 - preprocessing.letterbox_mask(preprocessing.painted(image), size)
     planes = tf.concat([mask * told, told, inside], -1)
-    classes = tf.reduce_max(tf.one_hot(tf.concat([example["labels"], [-1]], 0), len(CLASS_NAMES)), 0)
     weight = tf.where(drawn, 1.0, section.box_weight)
-    return Fitted(preprocessing.letterbox(image, size), planes, tf.where(coarse, loose, 0.0), classes, weight)
+    return Fitted(preprocessing.letterbox(image, size), planes, tf.where(coarse, loose, 0.0), weight)
 
 
 def fill_rates(section: SupervisionSection, card: Mapping[str, Any], split: str) -> list[float]:

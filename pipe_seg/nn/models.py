@@ -12,9 +12,7 @@ from pipe_seg.config import ModelSection
 from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.nn import encoders
 from pipe_seg.nn.normalization import FusedBatchNormalization
-from pipe_seg.schema import CLASS_NAMES
 
-CLASS_LEVEL = 2
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -68,22 +66,6 @@ def with_coarser_heads(network: keras.Model, levels: int) -> keras.Model:
         x = keras.layers.UpSampling2D(1 << level, interpolation="bilinear", name=f"wide_{level}", dtype="float32")(x)
         answers.append(CropLike(name=f"logits_{level}", dtype="float32")([x, network.input]))
     return keras.Model(network.input, answers, name="unet_with_coarser_heads")
-
-
-def with_class_head(network: keras.Model) -> keras.Model:
-    """Give ``network`` with one answer more: a logit a class on each pixel, from a coarse stage of its decoder.
-
-    Returns:
-        A model that shares all layers with ``network`` and gives a list: what that gives, then (batch, height, width,
-        classes) float32.
-    """
-    known = {layer.name for layer in network.layers}
-    level = max(level for level in range(CLASS_LEVEL + 1) if f"decoder_{level}_conv_1_relu" in known)
-    x = network.get_layer(f"decoder_{level}_conv_1_relu").output
-    x = keras.layers.Conv2D(len(CLASS_NAMES), 1, name="head_classes", dtype="float32")(x)
-    x = keras.layers.UpSampling2D(1 << level, interpolation="bilinear", name="wide_classes", dtype="float32")(x)
-    classes = CropLike(name="logits_classes", dtype="float32")([x, network.input])
-    return keras.Model(network.input, [*network.outputs, classes], name="unet_with_class_head")
 
 
 def is_decoder(variable: Any) -> bool:

@@ -70,25 +70,6 @@ class RoutedLoss:
         return ops.sum(present * terms, 1) / ops.maximum(ops.sum(present, 1), 1.0)
 
 
-def class_loss(target: dict[str, Any], logits: Any) -> Any:
-    """Give (batch,) float32: binary cross-entropy of every class, summed, the mean over the pixels where it is known.
-
-    A class that a frame does not have is nowhere in it; its only class is where its defect is. Which of several is
-    where, nobody says.
-
-    Args:
-        target: ``mask`` as ``RoutedLoss`` takes it, ``classes`` (batch, n) {0, 1}, ``weight`` (batch,).
-        logits: (batch, height, width, n).
-    """
-    mask, classes = ops.cast(target["mask"], "float32"), ops.cast(target["classes"], "float32")
-    only = ops.cast(ops.sum(classes, 1, keepdims=True) == 1, "float32") * classes
-    truth = mask[..., :1] * classes[:, None, None]
-    known = (1 - classes)[:, None, None] + only[:, None, None] * mask[..., 1:]
-    cost = ops.softplus(logits) - logits * truth
-    mean = ops.sum(known * cost, (1, 2)) / ops.maximum(ops.sum(known, (1, 2)), 1.0)
-    return ops.sum(mean, 1) * ops.cast(target["weight"], "float32")
-
-
 def _agreed(boxes: Any, logits: Any, taught: Any) -> Any:
     """Give (batch,): mean over loose boxes of −ln p of what the teacher is sure of.
 

@@ -75,36 +75,6 @@ def test_coarser_heads_learn_with_the_network_and_stay_out_of_it() -> None:
         Loop(chosen, chosen.ps, steps=8, batch_size=2, precision="float32", strategy=one)
 
 
-def test_a_head_that_names_classes_learns_with_the_network_and_stays_out_of_it() -> None:
-    rng = np.random.default_rng(1)
-    image = rng.integers(0, 256, (2, 36, 44, 3)).astype(np.uint8)
-    mask = np.stack([rng.integers(0, 2, (2, 36, 44)), np.ones((2, 36, 44))], -1).astype(np.uint8)
-    classes = np.eye(6, dtype=np.float32)[[1, 4]]
-    target = {
-        "mask": mask,
-        "boxes": np.zeros((2, 8, 5), np.float32),
-        "classes": classes,
-        "weight": np.ones(2, np.float32),
-    }
-    batches = iter(tf.data.Dataset.from_tensors((image, target)).repeat())
-    loops = []
-    for settings in ((), ("ps.class_weight=1",), ("ps.class_weight=1", "trainer.deep_supervision=1")):
-        keras.utils.set_random_seed(1)
-        chosen = config.load(None, (*SETTINGS[:3], *settings), unlock=True)
-        one = devices.strategy("one")
-        loops.append(Loop(chosen, chosen.ps, steps=8, batch_size=2, precision="float32", strategy=one))
-    plain, named, both = loops
-    assert [len(loop.variables["heads"]) for loop in loops] == [0, 2, 4]
-    assert [v.shape for v in plain.network.get_weights()] == [v.shape for v in named.network.get_weights()]
-    before = [head.numpy() for head in both.variables["heads"]]
-    first = [loop.steps(batches, tf.constant(1)).numpy()[0, 0] for loop in loops]
-    assert first[1] > first[0] + 2  # six logits of about 0 cost ln 2 each, on either of two images
-    for _ in range(3):
-        last = both.steps(batches, tf.constant(2)).numpy()[-1, 0]
-    assert last < first[2]
-    assert all((old != new.numpy()).any() for old, new in zip(before, both.variables["heads"], strict=True))
-
-
 def test_the_teacher_is_heard_after_a_quarter_of_the_steps() -> None:
     rng = np.random.default_rng(1)
     boxes = np.zeros((2, 8, 5), np.float32)

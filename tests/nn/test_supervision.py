@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pipe_seg.config import Bce, BceDice, SupervisionSection
 from pipe_seg.nn import losses
-from pipe_seg.nn.supervision import RoutedLoss, class_loss
+from pipe_seg.nn.supervision import RoutedLoss
 
 SIZE = 32
 SURE = 12.0
@@ -160,27 +160,3 @@ def test_a_share_of_the_loss_goes_to_what_trained_models_answer() -> None:
     found = float(loss({name: tf.constant(value) for name, value in told.items()}, tf.constant(answer(sure=2.0)))[0])
     missed, right = np.log1p(np.exp(2.0)), np.log1p(np.exp(-2.0))
     assert found == pytest.approx(0.25 * 0.2 * missed + 0.75 * (missed + right) / 2, rel=1e-5)
-
-
-def named(classes: list[float], *, defect: int = 4, told: int = 16, weight: float = 1.0) -> float:
-    """What classes with logits of 0, 1, −1 cost on 16 pixels, ``told`` of them told and ``defect`` defect."""
-    mask = np.stack([np.arange(16) < defect, np.arange(16) < told], -1).reshape(1, 4, 4, 2)
-    logits = np.tile(np.float32([0, 1, -1]), (1, 4, 4, 1))
-    target = {"mask": mask.astype(np.uint8), "classes": np.float32([classes]), "weight": np.float32([weight])}
-    return float(class_loss(target, tf.constant(logits))[0])
-
-
-def test_a_class_costs_where_it_is_known() -> None:
-    """−ln(1 − p) of 0, 1, −1 is ln 2, 1.31326 and 0.31326; −ln p of 1 is 0.31326."""
-    absent = [np.log(2), 1.313262, 0.313262]
-    assert named([0, 0, 0]) == pytest.approx(sum(absent), rel=1e-5)
-    of_one = absent[0] + (4 * 0.313262 + 12 * 1.313262) / 16 + absent[2]
-    assert named([0, 1, 0]) == pytest.approx(of_one, rel=1e-5)
-    assert named([0, 1, 0], weight=0.25) == pytest.approx(of_one / 4, rel=1e-5)
-    half_told = absent[0] + (4 * 0.313262 + 4 * 1.313262) / 8 + absent[2]
-    assert named([0, 1, 0], told=8) == pytest.approx(half_told, rel=1e-5)
-    assert named([0, 1, 0], told=0) == pytest.approx(absent[0] + absent[2], rel=1e-5)
-
-
-def test_of_two_classes_nobody_says_which_is_where() -> None:
-    assert named([0, 1, 1]) == pytest.approx(np.log(2), rel=1e-5)

@@ -22,7 +22,6 @@ from pipe_seg.components.trainer.loop import Loop
 from pipe_seg.config import Config
 from pipe_seg.data.supervision import BOXES
 from pipe_seg.errors import ConfigError, MachineError, Problem
-from pipe_seg.schema import CLASS_NAMES
 from pipe_seg.serving import devices
 
 GIB = 2**30
@@ -84,7 +83,7 @@ def main(name: str, number: str, limit: str) -> None:
     share = size // strategy.num_replicas_in_sync // int(number)
     shape = (share, config.transform.image_height_px, config.transform.image_width_px)
     blank: dict[str, Any] = {"mask": ((*shape, 2), np.uint8), "boxes": ((share, BOXES, 5), np.float32)}
-    blank |= {"classes": ((share, len(CLASS_NAMES)), np.float32), "weight": ((share,), np.float32)}
+    blank["weight"] = ((share,), np.float32)
     target = {name: np.ones(size, dtype) for name, (size, dtype) in blank.items()}
     image = np.zeros((*shape, 3), np.uint8)
     batch = (image, target | ({"plain": image} if config.is_taught else {}))

@@ -14,7 +14,7 @@ from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.nn import losses, metrics, models, optimizers
 from pipe_seg.nn.denoising import DenoisingLoss
 from pipe_seg.nn.schedules import Rate
-from pipe_seg.nn.supervision import RoutedLoss, class_loss
+from pipe_seg.nn.supervision import RoutedLoss
 from pipe_seg.serving.saved_model import LoadedModel
 
 SUMS = 5
@@ -88,9 +88,6 @@ class Loop:
             )
             self.optimizer = optimizers.build(recipe.optimizer, self.rate)
             self._answers = models.with_coarser_heads(self.network, section.deep_supervision)
-            self._class_weight = recipe.class_weight
-            if self._class_weight:
-                self._answers = models.with_class_head(self._answers)
             own = {id(variable) for variable in self.network.variables}
             self._heads = [variable for variable in self._answers.variables if id(variable) not in own]
             self._learnt = [*self.network.trainable_variables, *self._heads]
@@ -179,12 +176,9 @@ class Loop:
             target = target | {"taught": self._taught(target["plain"])}
         with tf.GradientTape() as tape:
             answers = tf.nest.flatten(self._answers(tf.cast(image, tf.float32), training=True))
-            classes = answers.pop() if self._class_weight else None
             shares = [0.5**level for level in range(len(answers))]
             losses_of = [share * self._loss(target, answer) for share, answer in zip(shares, answers, strict=True)]
             per_image = tf.add_n(losses_of) / sum(shares)
-            if self._class_weight:
-                per_image += self._class_weight * class_loss(target, classes)
             loss = tf.reduce_sum(per_image) / self.batch_size
         gradients = tape.gradient(loss, self._learnt)
         tp, fp, fn = metrics.image_counts(target["mask"], answers[0])
