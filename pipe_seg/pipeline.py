@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipe_seg import disk, run_folder
 from pipe_seg.artifacts import Dataset, Evaluation, Model, PushedModel
 from pipe_seg.config import Config
-from pipe_seg.data.training_data import TrainingData
+from pipe_seg.data.training_data import TrainingData, look
 from pipe_seg.errors import ConfigError, ConflictError, InputDataError, MachineError, Problem
 from pipe_seg.progress import Report
 from pipe_seg.run_folder import Run
@@ -75,8 +75,8 @@ def train(
     workers = Workers(strategy)
     data = training_data(settings, name, manual_dir, say)
     data.check_teachers([Model(Path(teacher)) for teacher in settings.trainer.teachers])
-    if init and not data.looks_as_to(init.model):
-        say(f"note: {init.path} learnt from {data.other_look}, and these are {data.look}")
+    if init and look(init.model) != look(data.contours):
+        say(f"note: {init.path} learnt from {look(init.model)}, and these are {look(data.contours)}")
     digests = {dataset: dataset.digest for dataset in data.datasets.values()}
     with ExitStack() as held, workers.together():
         run = None

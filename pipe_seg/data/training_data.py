@@ -8,7 +8,10 @@ from typing import Any
 from pipe_seg.artifacts import Dataset, Model
 from pipe_seg.errors import ConfigError, Problem
 
-WHOLE, CROPPED = "whole frames", "boxes cut out of their frames"
+
+def look(seen: Dataset | Model) -> str:
+    """Give what the images of a dataset show, or those that a model learnt from; frames, where nobody knows."""
+    return "whole frames" if seen.crop_margin is None else "boxes cut out of their frames"
 
 
 @dataclass(frozen=True)
@@ -31,28 +34,18 @@ class TrainingData:
         """PS, or PBS where there is nothing better."""
         return self.datasets.get("ps") or self.datasets["pbs"]
 
-    @property
-    def look(self) -> str:
-        """What an image shows."""
-        return WHOLE if self.contours.crop_margin is None else CROPPED
-
-    @property
-    def other_look(self) -> str:
-        """What it does not."""
-        return CROPPED if self.look == WHOLE else WHOLE
-
-    def looks_as_to(self, model: Model) -> bool:
-        """Say whether ``model`` learnt from such images; of whom nobody knows, learnt from whole frames."""
-        return (model.crop_margin is None) == (self.contours.crop_margin is None)
-
     def check_teachers(self, teachers: Sequence[Model]) -> None:
         """Make sure that teachers know such images.
 
         Raises:
             ConfigError: one learnt from whole frames and these are boxes cut out of theirs, or the other way round.
         """
-        told = f"this teacher learnt from {self.other_look}"
-        wrong = [Problem(t.path, told, expected=f"one of {self.look}") for t in teachers if not self.looks_as_to(t)]
+        here = look(self.contours)
+        wrong = [
+            Problem(teacher.path, f"this teacher learnt from {look(teacher)}", expected=f"one of {here}")
+            for teacher in teachers
+            if look(teacher) != here
+        ]
         if wrong:
             raise ConfigError(*wrong)
 

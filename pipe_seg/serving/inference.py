@@ -42,14 +42,13 @@ class Inference:
     def of(cls, config: Config, threshold: float = 0.5, minimum_blob: float = 0.0) -> "Inference":
         """Give it as configured."""
         learnt = (config.transform.image_height_px, config.transform.image_width_px)
-        height, width = (math.ceil(side * config.export.scale) for side in learnt)
-        return cls((height, width), config.export.flip, config.export.tile_scale, threshold, minimum_blob)
+        size = _times(learnt, config.export.scale)
+        return cls(size, config.export.flip, config.export.tile_scale, threshold, minimum_blob)
 
     @property
     def fitted(self) -> tuple[int, int]:
         """The (height, width) px that frames are fitted to."""
-        height, width = (math.ceil(side * self.tile_scale) for side in self.size)
-        return height, width
+        return _times(self.size, self.tile_scale)
 
     def around(self, network: Answers) -> Answers:
         """Give ``network`` as a function of frames of ``fitted`` size."""
@@ -57,6 +56,10 @@ class Inference:
         answers = tiled(answers, self.size, self.fitted) if self.tile_scale > 1 else answers
         smallest = math.ceil(self.minimum_blob * self.fitted[0] * self.fitted[1])
         return without_specks(answers, self.threshold, smallest) if smallest > 1 else answers
+
+
+def _times(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    return math.ceil(size[0] * factor), math.ceil(size[1] * factor)
 
 
 def flipped(network: Answers) -> Answers:
