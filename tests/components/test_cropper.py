@@ -190,7 +190,9 @@ def test_what_learnt_from_crops_teaches_nothing_about_whole_frames(
     assert not list(tmp_path.iterdir())
     note = "learnt from boxes cut out of their frames, and these are whole frames"
     assert f"note: {drawing.path} {note}" in cli("train", *flags, "--init", drawing.path).stderr
-    assert note not in cli("train", *flags, "--init", sorted(runs.iterdir())[1]).stderr
+    refused = cli("train", *flags, "--init", sorted(runs.iterdir())[1], "--name", "?", code=2).stderr  # after the note
+    assert "--name" in refused
+    assert note not in refused
 
 
 class Knowing:
