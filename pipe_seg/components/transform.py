@@ -101,7 +101,7 @@ def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, Any, An
     if section.augment:
         image = augmentation.spoil(image, planes, key, section.camera)
     told = {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
-    if config.is_taught:
+    if config.keeps_plain:
         told["plain"] = plain
     if config.trainer.denoises:
         image, told["mask"] = denoising.lesson(image, planes[..., -1:], tf.random.fold_in(key, SPOILT))

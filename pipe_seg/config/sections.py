@@ -92,6 +92,7 @@ class SupervisionSection(Section):
     green that no pipe has, as inspectors' arrows are. ``box_weight``: what a frame with boxes counts beside one with
     contours. ``consistency_weight``: inside loose boxes and after a quarter of the steps, what the moving average is
     sure of when it sees the frame as it is teaches the network that sees it changed; 0 for no such teacher.
+    ``affinity_weight``: neighbours in loose boxes that look alike are of one kind; 0 for no such term.
     """
 
     boxes: Literal["filled", "routed"] = "routed"
@@ -107,6 +108,12 @@ class SupervisionSection(Section):
     box_weight: float = Field(1.0, ge=0)
     ignore_paint: bool = False
     consistency_weight: float = Field(0.0, ge=0)
+    affinity_weight: float = Field(0.0, ge=0)
+
+    @property
+    def looks_alike(self) -> bool:
+        """Whether the loss looks at the frame's colours."""
+        return self.boxes == "routed" and self.affinity_weight > 0
 
     @property
     def consistent(self) -> bool:
@@ -266,6 +273,11 @@ class Config(Section):
     def is_taught(self) -> bool:
         """Whether the loss hears a teacher, who sees frames before their looks are changed."""
         return not self.trainer.denoises and (self.supervision.consistent or bool(self.trainer.teachers))
+
+    @property
+    def keeps_plain(self) -> bool:
+        """Whether frames go along as they are, beside those whose looks are changed: for a teacher or their colours."""
+        return self.is_taught or (self.supervision.looks_alike and not self.trainer.denoises)
 
     def to_yaml(self) -> str:
         """Give the text that ``load`` reads back to an equal configuration."""

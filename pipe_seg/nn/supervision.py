@@ -3,7 +3,9 @@
 Told pixels go to the criterion. A box whose inside is untold says two things more, each a term of its own (all
 logits in float32): every row and column that crosses it meets a defect (tightness: Kervadec et al., MIDL 2020; as
 projections: Tian et al., arXiv 2012.02310), and about a known share of it is defect: the likeliest pixels, up to that
-share, are taken for defect, the least likely for background (filling rate: Song et al., CVPR 2019).
+share, are taken for defect, the least likely for background (filling rate: Song et al., CVPR 2019). With an
+``affinity_weight`` neighbours of one colour, one of them in the box, are of one kind (colour affinity: Tian et al., as
+above; how much a difference counts is as in GrabCut: Rother et al., SIGGRAPH 2004).
 """
 
 from typing import Any
@@ -18,6 +20,7 @@ FAR = -1e4
 RANGE = 16.0
 BISECTIONS = 12
 SURE = 0.75
+NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # of eight the four that lie ahead: each pair once
 
 
 class RoutedLoss:
@@ -36,12 +39,15 @@ class RoutedLoss:
             target: ``mask`` (batch, height, width, 2): defect and told, {0, 1}; ``boxes`` (batch, n, 5): left, top,
                 right, bottom in px and the usual share of defect, 0 for no box; ``weight`` (batch,): what a frame
                 counts; with ``consistency_weight`` or ``taught_share`` ``taught`` (batch, height, width, 1): a
-                teacher's probability.
+                teacher's probability; with ``affinity_weight`` ``plain`` (batch, height, width, 3): the frame as it
+                is, 0…255 RGB.
             logits: (batch, height, width, 1).
         """
         told = self._criterion.call(target["mask"], logits)
         if self._section.boxes == "routed":
             told = told + self._boxes(target["boxes"], ops.cast(logits, "float32")[..., 0])
+        if self._section.looks_alike:
+            told = told + self._section.affinity_weight * _unlike(target["boxes"], logits, target["plain"])
         if self._section.consistent:
             taught = ops.cast(target["taught"], "float32")
             told = told + self._section.consistency_weight * _agreed(target["boxes"], logits, taught)
@@ -54,7 +60,7 @@ class RoutedLoss:
     def _boxes(self, boxes: Any, logits: Any) -> Any:
         """Give (batch,): the mean over an image's boxes of their terms."""
         section = self._section
-        boxes = ops.cast(boxes, "float32") * ops.array([0.5, 0.5, 0.5, 0.5, 1.0])
+        boxes = _halved_boxes(boxes)
         z = _halved(logits)
         rows, columns = (_inside(boxes, axis, z.shape) for axis in (1, 0))
         share = boxes[..., 4]
@@ -76,12 +82,54 @@ def _agreed(boxes: Any, logits: Any, taught: Any) -> Any:
     FixMatch: Sohn et al., NeurIPS 2020.
     """
     z = ops.cast(logits, "float32")
-    present = ops.cast(boxes[..., 4] > 0, "float32")
-    rows, columns = (_inside(boxes, axis, z.shape) for axis in (1, 0))
-    inside = ops.cast(ops.einsum("bn,bnh,bnw->bhw", present, rows, columns) > 0, "float32")[..., None]
+    inside = _in_any(boxes, z.shape)[..., None]
     sure = inside * ops.cast(ops.maximum(taught, 1 - taught) > SURE, "float32")
     cost = ops.softplus(z) - z * ops.cast(taught > 0.5, "float32")
     return ops.sum(sure * cost, (1, 2, 3)) / ops.maximum(ops.sum(inside, (1, 2, 3)), 1.0)
+
+
+def _unlike(boxes: Any, logits: Any, plain: Any) -> Any:
+    """Give (batch,): mean over pairs of neighbours, one of them in a loose box, of w · −ln P(both of one kind).
+
+    P = pᵢ·pⱼ + (1 − pᵢ)·(1 − pⱼ) and w = exp(−d²/(2·mean d²)) with the difference of colour d.
+    """
+    z = _halved(ops.cast(logits, "float32")[..., 0])
+    colours = ops.average_pool(ops.cast(plain, "float32"), 2, 2, padding="same", data_format="channels_last")
+    inside = _in_any(_halved_boxes(boxes), z.shape)
+    (one, other), (one_in, other_in), (here, there) = (_pairs(x) for x in (z, inside, colours))
+    counted = ops.maximum(one_in, other_in)
+    number = ops.maximum(ops.sum(counted, 1), 1.0)
+    difference = ops.sum(ops.square(here - there), -1)
+    usual = ops.maximum(ops.sum(counted * difference, 1) / number, 1e-6)
+    alike = counted * ops.exp(-difference / (2 * usual[:, None]))
+    cost = ops.softplus(one) + ops.softplus(other) - ops.softplus(one + other)
+    return ops.sum(alike * cost, 1) / number
+
+
+def _pairs(x: Any) -> tuple[Any, Any]:
+    """Give the values of each pair of neighbours, (batch, pairs) or (batch, pairs, channels), of an image."""
+    height, width = x.shape[1:3]
+    ends = []
+    for down, right in NEIGHBOURS:
+        left, right = max(-right, 0), max(right, 0)
+        ends.append((_flat(x[:, : height - down, left : width - right]), _flat(x[:, down:, right : width - left])))
+    one, other = (ops.concatenate(end, 1) for end in zip(*ends, strict=True))
+    return one, other
+
+
+def _flat(x: Any) -> Any:
+    return ops.reshape(x, (-1, x.shape[1] * x.shape[2], *x.shape[3:]))
+
+
+def _in_any(boxes: Any, shape: tuple[int, ...]) -> Any:
+    """Give (batch, height, width) float32: 1 in loose boxes."""
+    present = ops.cast(boxes[..., 4] > 0, "float32")
+    rows, columns = (_inside(boxes, axis, shape) for axis in (1, 0))
+    return ops.cast(ops.einsum("bn,bnh,bnw->bhw", present, rows, columns) > 0, "float32")
+
+
+def _halved_boxes(boxes: Any) -> Any:
+    return ops.cast(boxes, "float32") * ops.array([0.5, 0.5, 0.5, 0.5, 1.0])
 
 
 def _halved(x: Any) -> Any:

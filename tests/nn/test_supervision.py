@@ -160,3 +160,51 @@ def test_a_share_of_the_loss_goes_to_what_trained_models_answer() -> None:
     found = float(loss({name: tf.constant(value) for name, value in told.items()}, tf.constant(answer(sure=2.0)))[0])
     missed, right = np.log1p(np.exp(2.0)), np.log1p(np.exp(-2.0))
     assert found == pytest.approx(0.25 * 0.2 * missed + 0.75 * (missed + right) / 2, rel=1e-5)
+
+
+def seen(*spots: tuple[slice, slice]) -> np.ndarray:
+    """A grey frame with white spots (rows, columns)."""
+    frame = np.full((1, SIZE, SIZE, 3), 90, np.uint8)
+    for rows, columns in spots:
+        frame[0, rows, columns] = 250
+    return frame
+
+
+def affinity(told: dict[str, Any], logits: np.ndarray, frame: np.ndarray) -> float:
+    return cost(told | {"plain": frame}, logits, tightness_weight=0, fill_weight=0, affinity_weight=1)
+
+
+def test_neighbours_of_one_colour_are_of_one_kind() -> None:
+    """Two columns of two pixels, seen at half the size, logits 2 and −2: of six pairs four differ."""
+    told = target((0, 0, 4, 4, 0.5))
+    told["mask"] = np.zeros((1, 4, 4, 2), np.uint8)
+    logits = np.full((1, 4, 4, 1), 2.0, np.float32)
+    logits[0, :, 2:] = -2.0
+    p = 1 / (1 + np.exp(-2.0))
+    differ, same = -np.log(2 * p * (1 - p)), -np.log(p * p + (1 - p) * (1 - p))
+    assert affinity(told, logits, seen()[:, :4, :4]) == pytest.approx((4 * differ + 2 * same) / 6, rel=1e-5)
+    told["boxes"][..., 4] = 0
+    assert affinity(told, logits, seen()[:, :4, :4]) == 0
+
+
+def test_an_edge_costs_little_where_the_colour_changes_and_much_where_it_does_not() -> None:
+    told = target((*BOX, 0.25), told=np.zeros((SIZE, SIZE)))
+    square, beside = (slice(12, 20), slice(12, 20)), (slice(12, 20), slice(8, 16))
+    right, wrong = (affinity(told, answer(claim), seen(square)) for claim in (square, beside))
+    assert 0 < right < 0.1 * wrong
+    assert affinity(told, answer(), seen(square)) < 1e-4  # all of one kind: what says otherwise are the other terms
+    assert affinity(told, answer(), seen()) < 1e-4  # one colour everywhere: no difference to measure by
+
+
+def test_what_looks_like_what_lies_outside_a_box_is_pulled_to_it() -> None:
+    told = target((*BOX, 0.25), told=np.zeros((SIZE, SIZE)))
+    logits = answer()
+    logits[0, 8:24, 8:24] = 1.0
+    logits = tf.Variable(logits)
+    loss = RoutedLoss(SupervisionSection(tightness_weight=0, fill_weight=0, affinity_weight=1), losses.build(Bce()))
+    with tf.GradientTape() as tape:
+        value = loss({name: tf.constant(v) for name, v in (told | {"plain": seen()}).items()}, logits)
+    gradient = tape.gradient(value, logits).numpy()[0, ..., 0]
+    assert gradient[8:10, 8:24].min() > 0  # down, at the box's edge
+    assert gradient[12:20, 12:20].max() < 0  # up, within
+    assert (gradient[:4] == 0).all()
