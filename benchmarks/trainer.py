@@ -4,8 +4,9 @@
 
 Four questions, each answered by ratios from one run: the loop (clipping, moving average, counts, the look for
 numbers that are not finite) against a bare ``tf.function`` step on the same batch in memory, and with the input
-pipeline, which shares the processor; boxes as bounds against boxes filled in, which is the plain loss;
-``trainer.deterministic`` on against off; two workers on one core each against one process on one core.
+pipeline, which shares the processor; boxes as bounds, alone and with neighbours of one colour, against boxes filled
+in, which is the plain loss; ``trainer.deterministic`` on against off; two workers on one core each against one process
+on one core.
 """
 
 import argparse
@@ -81,6 +82,7 @@ def bare() -> Callable[[], None]:
 WORKERS: dict[str, Callable[[], Callable[[], None]]] = {
     "loop": whole,
     "same batch": same_batch,
+    "one colour": lambda: same_batch("supervision.affinity_weight=1"),
     "filled": lambda: same_batch("supervision.boxes=filled"),
     "bare": bare,
     "not deterministic": lambda: whole(deterministic=False),
@@ -109,6 +111,7 @@ def main() -> None:
         return
     tell("same batch", "bare", {"same batch": [side("same batch")], "bare": [side("bare")]})
     tell("same batch", "filled", {"same batch": [side("same batch")], "filled": [side("filled")]})
+    tell("one colour", "filled", {"one colour": [side("one colour")], "filled": [side("filled")]})
     tell("loop", "bare", {"loop": [side("loop")], "bare": [side("bare")]})
     tell("loop", "not deterministic", {"loop": [side("loop")], "not deterministic": [side("not deterministic")]})
     tell("two workers", "one core", {"two workers": pair(), "one core": [side("loop", core=0)]})
