@@ -2,11 +2,11 @@
 
     python benchmarks/trainer.py             # batches of 8; BATCH=32 python benchmarks/trainer.py
 
-Four questions, each answered by ratios from one run: the loop (clipping, moving average, counts, the look for
+Five questions, each answered by ratios from one run: the loop (clipping, moving average, counts, the look for
 numbers that are not finite) against a bare ``tf.function`` step on the same batch in memory, and with the input
 pipeline, which shares the processor; boxes as bounds, alone and with neighbours of one colour, against boxes filled
-in, which is the plain loss; ``trainer.deterministic`` on against off; two workers on one core each against one process
-on one core.
+in, which is the plain loss; ``trainer.deterministic`` on against off; oneDNN on, and what a step frees kept, against
+neither; two workers on one core each against one process on one core. ``--only "oneDNN off"`` answers one of them.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ PORTS = (23651, 23652)
 
 def prepared(strategy: str, *settings: str, deterministic: bool = True) -> tuple[Any, Any]:
     """Give the loop of the preset ``cctv`` and its batches."""
+    from pipe_seg.cli import quiet
+
+    quiet.tensorflow()
     from pipe_seg import config
     from pipe_seg.components import trainer, transform
     from pipe_seg.components.example_gen import run as build
@@ -48,6 +52,13 @@ def whole(strategy: str = "one", *, deterministic: bool = True) -> Callable[[], 
 
     loop, batches = prepared(strategy, deterministic=deterministic)
     return lambda: loop.steps(batches, tf.constant(STEPS)).numpy()
+
+
+def given_back() -> Callable[[], None]:
+    from pipe_seg.components.trainer import memory
+
+    memory.keep_freed = lambda: None
+    return whole()
 
 
 def same_batch(*settings: str) -> Callable[[], None]:
@@ -81,6 +92,8 @@ def bare() -> Callable[[], None]:
 
 WORKERS: dict[str, Callable[[], Callable[[], None]]] = {
     "loop": whole,
+    "oneDNN off": whole,
+    "given back": given_back,
     "same batch": same_batch,
     "one colour": lambda: same_batch("supervision.affinity_weight=1"),
     "filled": lambda: same_batch("supervision.boxes=filled"),
@@ -88,6 +101,18 @@ WORKERS: dict[str, Callable[[], Callable[[], None]]] = {
     "not deterministic": lambda: whole(deterministic=False),
     "worker": lambda: whole("multiworker"),
 }
+
+
+QUESTIONS = (
+    ("same batch", "bare"),
+    ("same batch", "filled"),
+    ("one colour", "filled"),
+    ("loop", "bare"),
+    ("loop", "not deterministic"),
+    ("loop", "oneDNN off"),
+    ("loop", "given back"),
+    ("two workers", "one core"),
+)
 
 
 def side(name: str, *, core: int | None = None, environment: dict[str, str] | None = None) -> Process:
@@ -102,24 +127,31 @@ def pair() -> list[Process]:
     return [side("worker", core=n, environment={"TF_CONFIG": json.dumps(task)}) for n, task in enumerate(told)]
 
 
+def sides(name: str) -> list[Process]:
+    if name == "two workers":
+        return pair()
+    if name == "one core":
+        return [side("loop", core=0)]
+    return [side(name, environment={"TF_ENABLE_ONEDNN_OPTS": "0"} if name == "oneDNN off" else None)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worker", choices=list(WORKERS), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=sorted(set(chain(*QUESTIONS))), help="Questions with this side.")
     arguments = parser.parse_args()
     if arguments.worker:
         work(WORKERS[arguments.worker]())
         return
-    tell("same batch", "bare", {"same batch": [side("same batch")], "bare": [side("bare")]})
-    tell("same batch", "filled", {"same batch": [side("same batch")], "filled": [side("filled")]})
-    tell("one colour", "filled", {"one colour": [side("one colour")], "filled": [side("filled")]})
-    tell("loop", "bare", {"loop": [side("loop")], "bare": [side("bare")]})
-    tell("loop", "not deterministic", {"loop": [side("loop")], "not deterministic": [side("not deterministic")]})
-    tell("two workers", "one core", {"two workers": pair(), "one core": [side("loop", core=0)]})
+    for question in QUESTIONS:
+        if arguments.only in (None, *question):
+            tell(*question)
 
 
-def tell(name: str, other: str, sides: dict[str, list[Process]]) -> None:
+def tell(name: str, other: str) -> None:
     """Print what two sides came to, and the first over the second."""
-    found = {side: BATCH * STEPS / seconds for side, seconds in compare(sides, ROUNDS).items()}
+    seconds = compare({name: sides(name), other: sides(other)}, ROUNDS)
+    found = {side: BATCH * STEPS / spent for side, spent in seconds.items()}
     told = "   ".join(f"{side} {rate:.1f} images/s" for side, rate in found.items())
     print(f"{told}   {found[name] / found[other]:.3f} x", flush=True)
 
