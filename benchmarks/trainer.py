@@ -5,8 +5,8 @@
 Five questions, each answered by ratios from one run: the loop (clipping, moving average, counts, the look for
 numbers that are not finite) against a bare ``tf.function`` step on the same batch in memory, and with the input
 pipeline, which shares the processor; boxes as bounds, alone and with neighbours of one colour, against boxes filled
-in, which is the plain loss; ``trainer.deterministic`` on against off; oneDNN on, and what a step frees kept, against
-neither; two workers on one core each against one process on one core. ``--only "oneDNN off"`` answers one of them.
+in, which is the plain loss; ``trainer.deterministic`` on against off; what a step frees kept for the next against
+given back; two workers on one core each against one process on one core. ``--only "given back"`` answers one of them.
 """
 
 import argparse
@@ -26,9 +26,6 @@ PORTS = (23651, 23652)
 
 def prepared(strategy: str, *settings: str, deterministic: bool = True) -> tuple[Any, Any]:
     """Give the loop of the preset ``cctv`` and its batches."""
-    from pipe_seg.cli import quiet
-
-    quiet.tensorflow()
     from pipe_seg import config
     from pipe_seg.components import trainer, transform
     from pipe_seg.components.example_gen import run as build
@@ -92,7 +89,6 @@ def bare() -> Callable[[], None]:
 
 WORKERS: dict[str, Callable[[], Callable[[], None]]] = {
     "loop": whole,
-    "oneDNN off": whole,
     "given back": given_back,
     "same batch": same_batch,
     "one colour": lambda: same_batch("supervision.affinity_weight=1"),
@@ -109,7 +105,6 @@ QUESTIONS = (
     ("one colour", "filled"),
     ("loop", "bare"),
     ("loop", "not deterministic"),
-    ("loop", "oneDNN off"),
     ("loop", "given back"),
     ("two workers", "one core"),
 )
@@ -132,7 +127,7 @@ def sides(name: str) -> list[Process]:
         return pair()
     if name == "one core":
         return [side("loop", core=0)]
-    return [side(name, environment={"TF_ENABLE_ONEDNN_OPTS": "0"} if name == "oneDNN off" else None)]
+    return [side(name)]
 
 
 def main() -> None:

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 def tensorflow() -> None:
     """Import TensorFlow and touch its devices with the banner of its C++ side held back.
 
-    If that fails, what was held back is shown. oneDNN, which TensorFlow leaves off on CPUs without AVX-512, is on.
+    If that fails, what was held back is shown.
     """
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     warnings.filterwarnings("ignore", module="tensorflow.*")
