@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from pipe_seg import artifacts, disk
 from pipe_seg.artifacts import Model, TrainedModel
-from pipe_seg.components.trainer import memory
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted
 from pipe_seg.components.trainer.loop import Loop
@@ -159,7 +158,6 @@ def global_batch_size(config: Config, name: str, strategy: Any, say: Callable[[s
 
 def prepare(seed: int, *, deterministic: bool) -> None:
     """Make what follows repeatable: the same seed on the same machine gives the same weights."""
-    memory.keep_freed()
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     if deterministic:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import yaml
 
-from pipe_seg.components.trainer import global_batch_size, memory
+from pipe_seg.components.trainer import global_batch_size
 from pipe_seg.components.trainer.loop import Loop
 from pipe_seg.config import Config
 from pipe_seg.data.supervision import BOXES
@@ -74,7 +74,6 @@ def free_gib() -> float:
 def main(name: str, number: str, limit: str) -> None:
     """Take steps on blank images with the configuration on stdin; print the GiB used, or end with 4."""
     threading.Thread(target=_guard, args=(int(limit),), daemon=True).start()
-    memory.keep_freed()
     told = yaml.safe_load(sys.stdin.read())
     told["trainer"]["accumulate"] = int(number)
     config = Config.model_validate(told)

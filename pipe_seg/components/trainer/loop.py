@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg.artifacts import Model
+from pipe_seg.components.trainer import memory
 from pipe_seg.config import Config, Recipe
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.nn import losses, metrics, models, optimizers
@@ -72,6 +73,7 @@ class Loop:
             precision: ``float32`` or ``bfloat16``.
             strategy: any ``tf.distribute`` strategy that mirrors its variables.
         """
+        memory.keep_freed()
         section = config.trainer
         self.strategy = strategy
         self.batch_size = batch_size
