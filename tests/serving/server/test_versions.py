@@ -131,7 +131,8 @@ def test_what_was_asked_is_answered_before_it_ends(live: Server) -> None:
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    until(lambda: "pipe_seg_queue_requests 0" not in httpx.get(f"{live.url}/metrics").text or len(codes) > 0)
+    metrics = f"{live.url}/metrics"
+    until(lambda: "pipe_seg_queue_requests 0" not in httpx.get(metrics, timeout=WAIT_S).text or len(codes) > 0)
     live.process.send_signal(signal.SIGTERM)
     for thread in threads:
         thread.join()
