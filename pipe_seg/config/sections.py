@@ -93,6 +93,8 @@ class SupervisionSection(Section):
     contours. ``consistency_weight``: inside loose boxes and after a quarter of the steps, what the moving average is
     sure of when it sees the frame as it is teaches the network that sees it changed; 0 for no such teacher.
     ``affinity_weight``: neighbours in loose boxes that look alike are of one kind; 0 for no such term.
+    ``shape_prior_weight``: when the likeliest pixels of a box are looked for, a pixel is so many logits less likely for
+    half a side of it away from where such defects lie: at the rim, if they fill little of it, else in the middle.
     """
 
     boxes: Literal["filled", "routed"] = "routed"
@@ -109,6 +111,7 @@ class SupervisionSection(Section):
     ignore_paint: bool = False
     consistency_weight: float = Field(0.0, ge=0)
     affinity_weight: float = Field(0.0, ge=0)
+    shape_prior_weight: float = Field(0.0, ge=0, le=8)
 
     @property
     def looks_alike(self) -> bool:

@@ -117,7 +117,7 @@ class Climb:
         key, cropped = "", False
         for step in training.rung.steps:
             if step.refine and run:
-                place = self._refined(place, run, key)
+                place = self._refined(place, run, key, step.shape_prior)
             if cropped:  # what draws inside boxes is no start for what has to find them
                 run, key = None, ""
             cropped = step.crop
@@ -138,9 +138,11 @@ class Climb:
             self._data[place, name] = pipeline.training_data(self._settings(0, place), name, place.folder, self._say)
         return self._data[place, name]
 
-    def _refined(self, place: Place, run: Run, key: str) -> Place:
+    def _refined(self, place: Place, run: Run, key: str, shape_prior: float | None) -> Place:
         """Give the frames of ``place`` with the boxes that ``run`` refines, at no threshold that held-out frames chose."""
-        return self._made(place, "pbs", f"refined-{key}", "refine", str(run.path), "--threshold", "0.5")
+        how = [] if shape_prior is None else ["--shape-prior", str(shape_prior)]
+        name = f"refined-{key}" + ("" if shape_prior is None else f"-{shape_prior:g}")
+        return self._made(place, "pbs", name, "refine", str(run.path), "--threshold", "0.5", *how)
 
     def _cropped(self, place: Place) -> Place:
         """Give the boxes of the frames with contours of ``place``."""

@@ -3,11 +3,14 @@
 Told pixels go to the criterion. A box whose inside is untold says two things more, each a term of its own (all
 logits in float32): every row and column that crosses it meets a defect (tightness: Kervadec et al., MIDL 2020; as
 projections: Tian et al., arXiv 2012.02310), and about a known share of it is defect: the likeliest pixels, up to that
-share, are taken for defect, the least likely for background (filling rate: Song et al., CVPR 2019). With an
+share, are taken for defect, the least likely for background (filling rate: Song et al., CVPR 2019). With a
+``shape_prior_weight`` the likeliest are those that also lie where such a defect lies in its box: one that fills little
+of it at its rim, one that fills more in its middle. With an
 ``affinity_weight`` neighbours of one colour, one of them in the box, are of one kind (colour affinity: Tian et al., as
 above; how much a difference counts is as in GrabCut: Rother et al., SIGGRAPH 2004).
 """
 
+import math
 from typing import Any
 
 from keras import ops
@@ -17,9 +20,10 @@ from pipe_seg.nn.losses import BinaryCrossentropy, ImageLoss
 
 SHARPNESS = 2.0
 FAR = -1e4
-RANGE = 16.0
+RANGE = 24.0
 BISECTIONS = 12
 SURE = 0.75
+RIM_FILL = 0.3  # a defect that fills less of its box has a hole in the middle
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # of eight the four that lie ahead: each pair once
 
 
@@ -70,7 +74,10 @@ class RoutedLoss:
         whole = ops.maximum((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]), 1.0)
         area = ops.sum(within, (2, 3))
         seen = ops.cast(area > section.seen_share * whole, "float32")
-        fill = seen * _filled(z, within, area, share, section.fill_tolerance)
+        score = z[:, None]
+        if section.shape_prior_weight:
+            score = score + section.shape_prior_weight * shape_prior(boxes, z.shape)
+        fill = seen * _filled(z, score, within, area, share, section.fill_tolerance)
         present = ops.cast(share > 0, "float32") * ops.cast(area > 0, "float32")
         terms = section.tightness_weight * crossing + section.fill_weight * fill
         return ops.sum(present * terms, 1) / ops.maximum(ops.sum(present, 1), 1.0)
@@ -159,27 +166,48 @@ def _tightness(z: Any, within: Any, rows: Any, columns: Any) -> Any:
     return total
 
 
-def _filled(z: Any, within: Any, area: Any, share: Any, tolerance: float) -> Any:
-    """Give (batch, boxes): mean over a box of −ln p where likeliest, −ln(1 − p) where least likely.
+def shape_prior(boxes: Any, shape: tuple[int, ...]) -> Any:
+    """Give (batch, n, height, width), 0 or less: how far a pixel is from where such a defect lies in its box.
+
+    That is in half sides of the box: from its middle, or, for less than ``RIM_FILL``, from the midline of the ring that
+    touches its sides and fills the usual share of it, 1 − inner² = 4 · share / π.
+
+    Args:
+        boxes: (batch, n, 5): left, top, right, bottom in px and the usual share of defect.
+        shape: (batch, height, width).
+    """
+    centre = (boxes[..., :2] + boxes[..., 2:4]) / 2
+    half = ops.maximum((boxes[..., 2:4] - boxes[..., :2]) / 2, 0.5)
+    x = (ops.arange(shape[2], dtype="float32") + 0.5 - centre[..., 0, None]) / half[..., 0, None]
+    y = (ops.arange(shape[1], dtype="float32") + 0.5 - centre[..., 1, None]) / half[..., 1, None]
+    radius = ops.sqrt(ops.square(y)[..., None] + ops.square(x)[:, :, None, :])
+    share = boxes[..., 4]
+    midline = (1 + ops.sqrt(ops.maximum(1 - 4 / math.pi * share, 0.0))) / 2
+    midline = ops.where(share < RIM_FILL, midline, 0.0)
+    return -ops.abs(radius - midline[..., None, None])
+
+
+def _filled(z: Any, score: Any, within: Any, area: Any, share: Any, tolerance: float) -> Any:
+    """Give (batch, boxes): mean over a box of −ln p where likeliest by ``score``, −ln(1 − p) where least likely.
 
     The likeliest are a share ``share · (1 − tolerance)`` of the box, the least likely all but
     ``share · (1 + tolerance)``; what lies between is left alone.
     """
-    upper = _quantile(z, within, area, share * (1 - tolerance))[..., None, None]
-    lower = _quantile(z, within, area, ops.minimum(share * (1 + tolerance), 0.98))[..., None, None]
+    upper = _quantile(score, within, area, share * (1 - tolerance))[..., None, None]
+    lower = _quantile(score, within, area, ops.minimum(share * (1 + tolerance), 0.98))[..., None, None]
+    likely, unlikely = (ops.cast(pixels, "float32") for pixels in (score >= upper, score < lower))
     z = z[:, None]
-    likely, unlikely = (ops.cast(pixels, "float32") for pixels in (z >= upper, z < lower))
     cost = likely * ops.softplus(-z) + unlikely * ops.softplus(z)
     return ops.sum(within * cost, (2, 3)) / ops.maximum(area, 1.0)
 
 
-def _quantile(z: Any, within: Any, area: Any, share: Any) -> Any:
-    """Give (batch, boxes): the logit that about ``share`` of a box's pixels reach; by bisection, without gradient."""
-    z = ops.stop_gradient(z)[:, None]
+def _quantile(score: Any, within: Any, area: Any, share: Any) -> Any:
+    """Give (batch, boxes): the score that about ``share`` of a box's pixels reach; by bisection, without gradient."""
+    score = ops.stop_gradient(score)
     low, high = ops.full_like(share, -RANGE), ops.full_like(share, RANGE)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        reached = ops.sum(within * ops.cast(z >= middle[..., None, None], "float32"), (2, 3))
+        reached = ops.sum(within * ops.cast(score >= middle[..., None, None], "float32"), (2, 3))
         too_many = reached > share * area
         low, high = ops.where(too_many, middle, low), ops.where(too_many, high, middle)
     return high

@@ -15,7 +15,7 @@ from pipe_seg.annotations import prelabels, raster
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.artifacts import Dataset
 from pipe_seg.components import example_gen, refiner, statistics_gen
-from pipe_seg.components.refiner import Gates, Refined
+from pipe_seg.components.refiner import Gates, Refined, usual
 from pipe_seg.config import ExampleGenSection
 from pipe_seg.data import examples, supervision
 from pipe_seg.schema import FOLDERS, Annotation, Box
@@ -69,6 +69,31 @@ def test_models_that_differ_are_refused_and_one_model_must_be_stable() -> None:
     assert refiner.propose(BOX, (left, right), gates(0.1, 1)).verdict == "agreement"
     wavering = margins((slice(4, 16), slice(10, 22)), sure=0.5)
     assert refiner.propose(BOX, (wavering,), gates()).verdict == "agreement"
+
+
+@pytest.mark.parametrize(
+    ("share", "drawn"),
+    [
+        (0.5, ["...##...", ".######.", ".######.", "...##..."]),  # 16 px: 0.28, 0.45, 0.67 and 0.76 from the middle
+        (0.2, [".#....#.", "#......#", "#......#", ".#....#."]),  # midline at 0.93: 0.91 (4 px), 0.98 (4 px), then 0.84
+    ],
+)
+def test_where_the_model_says_nothing_the_usual_share_is_drawn_where_such_defects_lie(
+    share: float, drawn: list[str]
+) -> None:
+    box = Box(0.25, 0.25, 0.45, 0.45, 3)  # columns 10…17, rows 5…8: 8 × 4 px
+    shape = usual.Shape(2.0, {3: share})
+    found = shape.draw(box, np.zeros(SIZE))
+    assert ["".join(".#"[pixel] for pixel in row) for row in found.astype(int)] == drawn
+
+
+def test_the_surer_a_model_the_less_the_usual_place_counts() -> None:
+    found = margins((slice(4, 16), slice(10, 15)), sure=20.0)  # a quarter of the box, at its left side
+    shape = usual.Shape.of(8.0, {3: [0.2, 0.3]})
+    np.testing.assert_array_equal(shape.draw(BOX, found), found[4:16, 10:30] > 0)
+    proposed = refiner.propose(BOX, (margins(sure=1.0),), gates(), shape)
+    assert proposed.fill == 0.25  # although nothing lies above the threshold
+    assert usual.Shape.of(8.0, {3: [0.2, 0.3]}).shares[0] == config.USUAL_FILL["deformation"]
 
 
 def beside(box: Box) -> Box:
@@ -172,7 +197,8 @@ def test_usual_fill_is_the_range_of_the_contours(folder: Path) -> None:
         found = frame.read().agreement
         if found:
             seen.setdefault(found.label, []).append(found.fill_ppm / 1e6)
-    fills = refiner.usual_fill(layout)
+    assert usual.fills(layout) == seen
+    fills = usual.ranges(seen)
     assert seen
     for label in range(6):
         low, high = fills[label]

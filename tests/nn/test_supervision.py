@@ -85,6 +85,32 @@ def test_the_likeliest_pixels_are_pushed_up_and_the_least_likely_down_by_the_usu
     np.testing.assert_array_equal(half, [-1, -1, -1, -1, -1, -1, 0, 1])
 
 
+@pytest.mark.parametrize(
+    ("share", "up"),
+    [
+        (0.2, [[7, 3], [3, 7]]),  # of 64 cells 12.8: 8 are nearest to the midline at 0.93, the next 12 are too many
+        (0.5, [[1, 1], [1, 3], [3, 1], [3, 3], [1, 5], [5, 1], [3, 5], [5, 3]]),  # 32 of 64: a disc
+    ],
+)
+def test_where_nothing_is_likelier_the_shape_prior_decides(share: float, up: list[list[int]]) -> None:
+    """The terms see 8 × 8 cells of the box, whose centres lie 1, 3, 5 and 7 eighths of half a side from its middle."""
+    told = target((*BOX, share), told=outside(BOX))
+    logits = tf.Variable(answer(sure=0.0))
+    section = SupervisionSection(tightness_weight=0, fill_tolerance=0, shape_prior_weight=2)
+    loss = RoutedLoss(section, losses.build(Bce()))
+    with tf.GradientTape() as tape:
+        value = loss({name: tf.constant(v) for name, v in told.items()}, logits)
+    pushed = -tape.gradient(value, logits).numpy()[0, 8:24, 8:24, 0]
+    eighths = np.abs(np.arange(-7, 8, 2))
+    expected = [[1 if [y, x] in up else -1 for x in eighths] for y in eighths]
+    np.testing.assert_array_equal(np.sign(pushed), np.kron(expected, np.ones((2, 2))))
+
+
+def test_what_the_network_is_sure_of_outweighs_the_shape_prior() -> None:
+    told = target((*BOX, 88 / 256), told=outside(BOX))
+    assert cost(told, answer(*CROSS), shape_prior_weight=2) < 1e-3
+
+
 def test_the_weight_of_a_frame_is_a_factor() -> None:
     told = target((*BOX, 0.25), told=outside(BOX))
     heavy = {**told, "weight": np.array([3.0])}

@@ -22,13 +22,13 @@ from pipe_seg.annotations import coco, documents, formats, prelabels, raster
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.shapes import Size
 from pipe_seg.components.refiner.asking import Asked
+from pipe_seg.components.refiner.usual import Shape
 from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.progress import Report
 from pipe_seg.schema import CLASS_NAMES, FOLDERS, Annotation, Box, Region
 
 REASONS = ("accepted", "fill", "tightness", "agreement")
 STABILITY_OFFSET = 1.0
-WHOLE_RANGE = (0.02, 0.95)
 
 
 @dataclass(frozen=True)
@@ -94,24 +94,10 @@ class Refined:
         return fmean(proposal.agreement for proposal in self.proposals)
 
 
-def usual_fill(contours: Layout | None) -> dict[int, tuple[float, float]]:
-    """Give the range of the share of a box that is defect, for each class, from training frames with both.
-
-    Half the least that was seen, and midway from the greatest to 1; 0.02 … 0.95 for a class that was never seen.
-    """
-    seen: dict[int, list[float]] = {}
-    for frame in contours.frames("train") if contours else ():
-        found = frame.read().agreement
-        if found:
-            seen.setdefault(found.label, []).append(found.fill_ppm / 1_000_000)
-    known = {label: (min(fills) / 2, (max(fills) + 1) / 2) for label, fills in seen.items()}
-    return {label: known.get(label, WHOLE_RANGE) for label in range(len(CLASS_NAMES))}
-
-
-def run(boxes: Layout, *, asked: Asked, gates: Gates, report: Report) -> Iterator[Refined]:
+def run(boxes: Layout, *, asked: Asked, gates: Gates, shape: Shape | None = None, report: Report) -> Iterator[Refined]:
     """Give every training frame that has boxes and no contour by hand, with what the models found.
 
-    What was refined before is found anew.
+    What was refined before is found anew; ``propose`` says what ``shape`` does.
 
     Raises:
         InputDataError: a frame cannot be used.
@@ -126,30 +112,34 @@ def run(boxes: Layout, *, asked: Asked, gates: Gates, report: Report) -> Iterato
             size: Size = (frame.segmentation_mask.shape[0], frame.segmentation_mask.shape[1])
             bare = tuple(replace(box, refined=False) for box in drawn.boxes)
             asked_for += 1
-            yield Refined(waiting.image, size, Annotation(bare), proposals(data, bare, asked, gates))
+            yield Refined(waiting.image, size, Annotation(bare), proposals(data, bare, asked, gates, shape))
         report(done, len(frames))
     if not asked_for:
         raise ConfigError(Problem(boxes.root, "no training frame has boxes to refine", expected="PBS with boxes"))
 
 
-def proposals(data: bytes, boxes: Sequence[Box], asked: Asked, gates: Gates) -> tuple[Proposal, ...]:
+def proposals(
+    data: bytes, boxes: Sequence[Box], asked: Asked, gates: Gates, shape: Shape | None = None
+) -> tuple[Proposal, ...]:
     """Ask the models for the frame whose file holds ``data``; give what is found in each box."""
     answers = zip(boxes, asked.margins(data, boxes), strict=True)
-    return tuple(propose(box, margins, gates) for box, margins in answers)
+    return tuple(propose(box, margins, gates, shape) for box, margins in answers)
 
 
-def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates) -> Proposal:
+def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates, shape: Shape | None = None) -> Proposal:
     """Find the defect's pixels in one box and judge them.
 
     Args:
         box: where to look.
         margins: for each model, (height, width) logits above its threshold; their mean decides.
         gates: what the pixels must pass.
+        shape: draws the usual share of the box instead of all that lies above the threshold.
     """
     height, width = margins[0].shape
     place = raster.inside(box, height, width)
     within = [margin[place] for margin in margins]
-    found = np.mean(within, axis=0) > 0
+    mean = np.mean(margins, axis=0)
+    found = shape.draw(box, mean) if shape else mean[place] > 0
     mask = np.zeros((height, width), np.uint8)
     mask[place] = found
     told = {
@@ -167,7 +157,7 @@ def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates) -> Proposal:
     return Proposal(box, raster.region(mask, box.label), **told, verdict=verdict)
 
 
-def check(contours: Layout | None, *, asked: Asked, gates: Gates) -> dict[str, Any]:
+def check(contours: Layout | None, *, asked: Asked, gates: Gates, shape: Shape | None = None) -> dict[str, Any]:
     """Give how well what is found in boxes fits contours, on the frames of the validation split that have both.
 
     Returns:
@@ -183,7 +173,7 @@ def check(contours: Layout | None, *, asked: Asked, gates: Gates) -> dict[str, A
         boxes = [box for box in frame.boxes if box.label in frame.labels]
         if not boxes:
             continue
-        proposed = proposals(frame.image, boxes, asked, gates)
+        proposed = proposals(frame.image, boxes, asked, gates, shape)
         truth = frame.segmentation_mask > 0
         drawn = raster.rasterise(Annotation(regions=tuple(p.region for p in proposed)), *truth.shape)
         found.append(_iou(drawn > 0, truth))
