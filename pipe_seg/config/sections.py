@@ -94,7 +94,7 @@ class SupervisionSection(Section):
     sure of when it sees the frame as it is teaches the network that sees it changed; 0 for no such teacher.
     ``affinity_weight``: neighbours in loose boxes that look alike are of one kind; 0 for no such term.
     ``shape_prior_weight``: when the likeliest pixels of a box are looked for, a pixel is so many logits less likely for
-    half a side of it away from where such defects lie: at the rim, if they fill little of it, else in the middle.
+    half a side of it away from where such defects lie: at the rim, if they fill less than 0.3, else in the middle.
     """
 
     boxes: Literal["filled", "routed"] = "routed"

@@ -141,7 +141,7 @@ class Climb:
     def _refined(self, place: Place, run: Run, key: str, shape_prior: float | None) -> Place:
         """Give the frames of ``place`` with the boxes that ``run`` refines, at no threshold that held-out frames chose."""
         how = [] if shape_prior is None else ["--shape-prior", str(shape_prior)]
-        name = f"refined-{key}" + ("" if shape_prior is None else f"-{shape_prior:g}")
+        name = f"refined-{key}" + ("" if shape_prior is None else f"-{shape_prior}")
         return self._made(place, "pbs", name, "refine", str(run.path), "--threshold", "0.5", *how)
 
     def _cropped(self, place: Place) -> Place:
@@ -154,7 +154,7 @@ class Climb:
         target = self._out / "data" / name
         if not target.is_dir():
             source = place.folder or pipeline.MANUAL_DIR
-            told = target.with_suffix(".log")
+            told = target.with_name(f"{name}.log")
             self._call(told, "data", *verb, "--manual-dir", str(source), "--out", str(target))
         return Place(target, self._out / "data" / f"tfds-{name}")
 

@@ -27,7 +27,7 @@ class Step(Section):
     settings: tuple[str, ...] = ()
     crop: bool = False
     refine: bool = False
-    shape_prior: float | None = Field(None, ge=0)
+    shape_prior: float | None = Field(None, ge=0, le=8)
 
     @model_validator(mode="after")
     def _crops(self) -> "Step":

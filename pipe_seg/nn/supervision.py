@@ -20,10 +20,10 @@ from pipe_seg.nn.losses import BinaryCrossentropy, ImageLoss
 
 SHARPNESS = 2.0
 FAR = -1e4
-RANGE = 24.0
+RANGE = 16.0
 BISECTIONS = 12
 SURE = 0.75
-RIM_FILL = 0.3  # a defect that fills less of its box has a hole in the middle
+RIM_FILL = 0.3  # a class that fills less of its boxes than that is taken for rings
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # of eight the four that lie ahead: each pair once
 
 
@@ -77,7 +77,8 @@ class RoutedLoss:
         score = z[:, None]
         if section.shape_prior_weight:
             score = score + section.shape_prior_weight * shape_prior(boxes, z.shape)
-        fill = seen * _filled(z, score, within, area, share, section.fill_tolerance)
+        reach = RANGE + math.sqrt(2) * section.shape_prior_weight
+        fill = seen * _filled(z, score, within, area, share, section.fill_tolerance, reach)
         present = ops.cast(share > 0, "float32") * ops.cast(area > 0, "float32")
         terms = section.tightness_weight * crossing + section.fill_weight * fill
         return ops.sum(present * terms, 1) / ops.maximum(ops.sum(present, 1), 1.0)
@@ -187,24 +188,24 @@ def shape_prior(boxes: Any, shape: tuple[int, ...]) -> Any:
     return -ops.abs(radius - midline[..., None, None])
 
 
-def _filled(z: Any, score: Any, within: Any, area: Any, share: Any, tolerance: float) -> Any:
+def _filled(z: Any, score: Any, within: Any, area: Any, share: Any, tolerance: float, reach: float) -> Any:
     """Give (batch, boxes): mean over a box of −ln p where likeliest by ``score``, −ln(1 − p) where least likely.
 
     The likeliest are a share ``share · (1 − tolerance)`` of the box, the least likely all but
-    ``share · (1 + tolerance)``; what lies between is left alone.
+    ``share · (1 + tolerance)``; what lies between is left alone. No score matters beyond ± ``reach``.
     """
-    upper = _quantile(score, within, area, share * (1 - tolerance))[..., None, None]
-    lower = _quantile(score, within, area, ops.minimum(share * (1 + tolerance), 0.98))[..., None, None]
+    upper = _quantile(score, within, area, share * (1 - tolerance), reach)[..., None, None]
+    lower = _quantile(score, within, area, ops.minimum(share * (1 + tolerance), 0.98), reach)[..., None, None]
     likely, unlikely = (ops.cast(pixels, "float32") for pixels in (score >= upper, score < lower))
     z = z[:, None]
     cost = likely * ops.softplus(-z) + unlikely * ops.softplus(z)
     return ops.sum(within * cost, (2, 3)) / ops.maximum(area, 1.0)
 
 
-def _quantile(score: Any, within: Any, area: Any, share: Any) -> Any:
+def _quantile(score: Any, within: Any, area: Any, share: Any, reach: float) -> Any:
     """Give (batch, boxes): the score that about ``share`` of a box's pixels reach; by bisection, without gradient."""
     score = ops.stop_gradient(score)
-    low, high = ops.full_like(share, -RANGE), ops.full_like(share, RANGE)
+    low, high = ops.full_like(share, -reach), ops.full_like(share, reach)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         reached = ops.sum(within * ops.cast(score >= middle[..., None, None], "float32"), (2, 3))

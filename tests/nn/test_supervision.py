@@ -100,6 +100,7 @@ def test_where_nothing_is_likelier_the_shape_prior_decides(share: float, up: lis
     loss = RoutedLoss(section, losses.build(Bce()))
     with tf.GradientTape() as tape:
         value = loss({name: tf.constant(v) for name, v in told.items()}, logits)
+    assert float(value[0]) == pytest.approx(2 * np.log(2), rel=1e-5)
     pushed = -tape.gradient(value, logits).numpy()[0, 8:24, 8:24, 0]
     eighths = np.abs(np.arange(-7, 8, 2))
     expected = [[1 if [y, x] in up else -1 for x in eighths] for y in eighths]

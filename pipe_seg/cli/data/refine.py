@@ -26,10 +26,10 @@ TOOLS = ("cvat", "labelme")
 )
 @click.option(
     "--shape-prior",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, 8),
     help="Draw the usual share of a box, the likeliest pixels first, so many logits less for half a side away from "
-    "where such defects lie: at the rim of a box they fill little of, in the middle of another.  "
-    "[default: all above the threshold]",
+    "where such defects lie: at the rim of a box they fill less than 0.3 of, else in the middle. Agreement alone then "
+    "looks at the threshold.  [default: draw all above the threshold]",
 )
 @options.manual_dir
 @options.runs
@@ -86,8 +86,8 @@ def refine(
         "gates": gates.to_json(),
         "classes": found,
     }
-    details |= {"threshold": threshold, "shape_prior": shape_prior, "validation": checked}
-    shown = page.render(frames, found, gates, named, checked)
+    details |= {"threshold": threshold, "shape_prior": shape and shape.to_json(), "validation": checked}
+    shown = page.render(frames, found, gates, named, checked, shape)
     refiner.write_dataset(frames, root=root, out=out, details=details, page=shown)
     if as_json:
         click.echo(json.dumps({"path": str(out), "frames": len(frames), "classes": found, "validation": checked}))

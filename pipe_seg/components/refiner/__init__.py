@@ -133,13 +133,14 @@ def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates, shape: Shape 
         box: where to look.
         margins: for each model, (height, width) logits above its threshold; their mean decides.
         gates: what the pixels must pass.
-        shape: draws the usual share of the box instead of all that lies above the threshold.
+        shape: draws the usual share of the box instead of all that lies above the threshold. That is always a share
+            that the class has; models must still agree on what lies above the threshold.
     """
     height, width = margins[0].shape
     place = raster.inside(box, height, width)
     within = [margin[place] for margin in margins]
-    mean = np.mean(margins, axis=0)
-    found = shape.draw(box, mean) if shape else mean[place] > 0
+    mean = np.mean(within, axis=0)
+    found = shape.draw(box, mean, (height, width)) if shape else mean > 0
     mask = np.zeros((height, width), np.uint8)
     mask[place] = found
     told = {

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from pipe_seg.annotations import raster
 from pipe_seg.annotations.folders import Layout
+from pipe_seg.annotations.shapes import Size
 from pipe_seg.config import USUAL_FILL
 from pipe_seg.nn import supervision
 from pipe_seg.schema import CLASS_NAMES, Box
@@ -41,7 +43,7 @@ class Shape:
     """Draws the usual share of a box: the likeliest pixels, less likely the farther from where such defects lie.
 
     Attributes:
-        weight: so many logits less for half a side of the box; ``nn.supervision.shape_prior`` says from where.
+        weight: so many logits less for half a side of the box, from where ``nn.supervision.shape_prior`` says.
         shares: the usual share for each class id.
     """
 
@@ -54,15 +56,25 @@ class Shape:
         usual = {label: USUAL_FILL[name] for label, name in enumerate(CLASS_NAMES)}
         return cls(weight, usual | {label: fmean(shares) for label, shares in seen.items()})
 
-    def draw(self, box: Box, margin: np.ndarray) -> np.ndarray:
-        """Give the defect in a box, (rows, columns) bool, from (height, width) logits of its frame."""
-        height, width = margin.shape
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain values."""
+        return {"weight": self.weight, "shares": {CLASS_NAMES[label]: share for label, share in self.shares.items()}}
+
+    def draw(self, box: Box, logits: np.ndarray, size: Size) -> np.ndarray:
+        """Give the defect in a box, (rows, columns) bool, one pixel at least.
+
+        Args:
+            box: where it is drawn.
+            logits: (rows, columns), of the pixels of the box.
+            size: (height, width) of the frame.
+        """
+        height, width = size
         rows, columns = raster.inside(box, height, width)
         left, right = (side * width - columns.start for side in (box.x_min, box.x_max))
         top, bottom = (side * height - rows.start for side in (box.y_min, box.y_max))
         share = self.shares[box.label]
-        within = margin[rows, columns]
         bounds = np.array([[[left, top, right, bottom, share]]], np.float32)
-        prior = ops.convert_to_numpy(supervision.shape_prior(bounds, (1, *within.shape)))[0, 0]
-        score = within + self.weight * prior
-        return np.asarray(score >= np.quantile(score, 1 - share))
+        score = logits + self.weight * ops.convert_to_numpy(supervision.shape_prior(bounds, (1, *logits.shape)))[0, 0]
+        found = np.zeros(score.size, bool)
+        found[np.argsort(-score, axis=None, kind="stable")[: max(1, round(share * score.size))]] = True
+        return found.reshape(score.shape)

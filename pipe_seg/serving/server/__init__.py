@@ -96,9 +96,8 @@ async def _serve(section: ServerSection, place: Place, allowed: Access, say: Say
     )
     services = grpc_api.Services(versions, batcher, metrics, most, allowed.token)
     with _listening(section.host, section.port) as listening:
-        await versions.refresh()
-        gc.collect()
         gc.freeze()  # long JSON makes many lists, for which all of TensorFlow's objects would be looked through again
+        await versions.refresh()
         async with _grpc(services, section, most_bytes, say):
             say(f"{'ready' if versions.ready else 'waiting for a version'}: http://{_shown(listening)}/")
             answering = asyncio.create_task(batcher.run())
