@@ -18,7 +18,6 @@ from pipe_seg.config.choices import (
 )
 from pipe_seg.config.loading import differences, load, locked_fields, presets, value_of
 from pipe_seg.config.sections import (
-    USUAL_FILL,
     Config,
     EvaluatorSection,
     ExampleGenSection,
@@ -35,7 +34,6 @@ from pipe_seg.config.sections import (
 from pipe_seg.config.server import ServerSection
 
 __all__ = [
-    "USUAL_FILL",
     "Adam",
     "AdamW",
     "Bce",

@@ -117,7 +117,7 @@ class Climb:
         key, cropped = "", False
         for step in training.rung.steps:
             if step.refine and run:
-                place = self._refined(place, run, key, step.shape_prior)
+                place = self._refined(place, run, key)
             if cropped:  # what draws inside boxes is no start for what has to find them
                 run, key = None, ""
             cropped = step.crop
@@ -138,11 +138,9 @@ class Climb:
             self._data[place, name] = pipeline.training_data(self._settings(0, place), name, place.folder, self._say)
         return self._data[place, name]
 
-    def _refined(self, place: Place, run: Run, key: str, shape_prior: float | None) -> Place:
+    def _refined(self, place: Place, run: Run, key: str) -> Place:
         """Give the frames of ``place`` with the boxes that ``run`` refines, at no threshold that held-out frames chose."""
-        how = [] if shape_prior is None else ["--shape-prior", str(shape_prior)]
-        name = f"refined-{key}" + ("" if shape_prior is None else f"-{shape_prior}")
-        return self._made(place, "pbs", name, "refine", str(run.path), "--threshold", "0.5", *how)
+        return self._made(place, "pbs", f"refined-{key}", "refine", str(run.path), "--threshold", "0.5")
 
     def _cropped(self, place: Place) -> Place:
         """Give the boxes of the frames with contours of ``place``."""
@@ -154,7 +152,7 @@ class Climb:
         target = self._out / "data" / name
         if not target.is_dir():
             source = place.folder or pipeline.MANUAL_DIR
-            told = target.with_name(f"{name}.log")
+            told = target.with_suffix(".log")
             self._call(told, "data", *verb, "--manual-dir", str(source), "--out", str(target))
         return Place(target, self._out / "data" / f"tfds-{name}")
 

@@ -18,8 +18,7 @@ class Step(Section):
     """One training; it begins with the weights of the step before it.
 
     ``crop``: on the boxes of frames with contours, as `data crop` cuts them out; no other step begins with that.
-    ``refine``: on boxes that the step before it refined, as `data refine` does with one model; ``shape_prior`` is that
-    command's option.
+    ``refine``: on boxes that the step before it refined, as `data refine` does with one model.
     """
 
     dataset: Literal["pbs", "ps", "pbs+ps"]
@@ -27,14 +26,11 @@ class Step(Section):
     settings: tuple[str, ...] = ()
     crop: bool = False
     refine: bool = False
-    shape_prior: float | None = Field(None, ge=0, le=8)
 
     @model_validator(mode="after")
     def _crops(self) -> "Step":
         if self.crop and (self.dataset != "ps" or self.refine):
             raise ValueError("crop: only of ps, and not with refine")
-        if self.shape_prior is not None and not self.refine:
-            raise ValueError("shape_prior: only with refine")
         return self
 
 

@@ -76,7 +76,7 @@ class RoutedLoss:
         seen = ops.cast(area > section.seen_share * whole, "float32")
         score = z[:, None]
         if section.shape_prior_weight:
-            score = score + section.shape_prior_weight * shape_prior(boxes, z.shape)
+            score = score + section.shape_prior_weight * _shape_prior(boxes, z.shape)
         reach = RANGE + math.sqrt(2) * section.shape_prior_weight
         fill = seen * _filled(z, score, within, area, share, section.fill_tolerance, reach)
         present = ops.cast(share > 0, "float32") * ops.cast(area > 0, "float32")
@@ -167,7 +167,7 @@ def _tightness(z: Any, within: Any, rows: Any, columns: Any) -> Any:
     return total
 
 
-def shape_prior(boxes: Any, shape: tuple[int, ...]) -> Any:
+def _shape_prior(boxes: Any, shape: tuple[int, ...]) -> Any:
     """Give (batch, n, height, width), 0 or less: how far a pixel is from where such a defect lies in its box.
 
     That is in half sides of the box: from its middle, or, for less than ``RIM_FILL``, from the midline of the ring that

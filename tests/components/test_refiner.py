@@ -15,7 +15,7 @@ from pipe_seg.annotations import prelabels, raster
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.artifacts import Dataset
 from pipe_seg.components import example_gen, refiner, statistics_gen
-from pipe_seg.components.refiner import Gates, Refined, usual
+from pipe_seg.components.refiner import Gates, Refined
 from pipe_seg.config import ExampleGenSection
 from pipe_seg.data import examples, supervision
 from pipe_seg.schema import FOLDERS, Annotation, Box
@@ -69,40 +69,6 @@ def test_models_that_differ_are_refused_and_one_model_must_be_stable() -> None:
     assert refiner.propose(BOX, (left, right), gates(0.1, 1)).verdict == "agreement"
     wavering = margins((slice(4, 16), slice(10, 22)), sure=0.5)
     assert refiner.propose(BOX, (wavering,), gates()).verdict == "agreement"
-
-
-@pytest.mark.parametrize(
-    ("share", "drawn"),
-    [
-        (0.5, ["...##...", ".######.", ".######.", "...##..."]),  # 16 px: 0.28, 0.45, 0.67 and 0.76 from the middle
-        (
-            0.25,
-            [".#....#.", "#......#", "#......#", ".#....#."],
-        ),  # midline at 0.91: 0.91 (4 px), 0.98 (4 px), then 0.84
-    ],
-)
-def test_where_the_model_says_nothing_the_usual_share_is_drawn_where_such_defects_lie(
-    share: float, drawn: list[str]
-) -> None:
-    box = Box(0.25, 0.25, 0.45, 0.45, 3)  # columns 10…17, rows 5…8: 8 × 4 px
-    shape = usual.Shape(2.0, {3: share})
-    found = shape.draw(box, np.zeros((4, 8)), SIZE)
-    assert ["".join(".#"[pixel] for pixel in row) for row in found.astype(int)] == drawn
-
-
-def test_the_surer_a_model_the_less_the_usual_place_counts() -> None:
-    found = margins((slice(4, 16), slice(10, 15)), sure=20.0)  # a quarter of the box, at its left side
-    shape = usual.Shape.of(8.0, {3: [0.2, 0.3]})
-    within = found[4:16, 10:30]
-    np.testing.assert_array_equal(shape.draw(BOX, within, SIZE), within > 0)
-    proposed = refiner.propose(BOX, (found,), gates(), shape)
-    assert (proposed.fill, proposed.verdict) == (0.25, "tightness")  # a quarter of the box, all of it at one side
-    nothing = refiner.propose(BOX, (margins(sure=1.0),), gates(), shape)
-    assert (nothing.fill, nothing.verdict) == (
-        0.25,
-        "agreement",
-    )  # drawn at the rim, but the model claims nothing there
-    assert usual.Shape.of(8.0, {3: [0.2, 0.3]}).shares[0] == config.USUAL_FILL["deformation"]
 
 
 def beside(box: Box) -> Box:
@@ -206,8 +172,7 @@ def test_usual_fill_is_the_range_of_the_contours(folder: Path) -> None:
         found = frame.read().agreement
         if found:
             seen.setdefault(found.label, []).append(found.fill_ppm / 1e6)
-    assert usual.fills(layout) == seen
-    fills = usual.ranges(seen)
+    fills = refiner.usual_fill(layout)
     assert seen
     for label in range(6):
         low, high = fills[label]
@@ -228,18 +193,6 @@ def test_the_command_writes_a_version_and_a_page(runs: Path, folder: Path, cli: 
     cli("data", "check", out)
     told = cli("data", "refine", "last", "--runs", runs, "--manual-dir", folder, "--out", out, code=2).stderr
     assert "exists already" in told
-
-
-def test_the_command_draws_the_usual_share(runs: Path, folder: Path, cli: Command, tmp_path: Path) -> None:
-    out = tmp_path / "drawn"
-    all_pass = ("--agreement", 0, "--tightness", 0)
-    cli("data", "refine", "last", "--shape-prior", 8, *all_pass, "--runs", runs, "--manual-dir", folder, "--out", out)
-    details = json.loads((out / "artifact.json").read_text("utf-8"))["details"]
-    drawn = {name: row["mean_fill"] for name, row in details["classes"].items() if row["accepted"]}
-    assert drawn
-    assert drawn == pytest.approx({name: details["shape_prior"]["shares"][name] for name in drawn}, abs=0.01)
-    assert details["shape_prior"]["weight"] == 8
-    assert "shape prior of 8" in (out / "refine.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize("tool", ["cvat", "labelme"])

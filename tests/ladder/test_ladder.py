@@ -20,7 +20,7 @@ PLAN = {
         {
             "name": "refined",
             "over": "ps",
-            "steps": [{"dataset": "ps", "crop": True}, {"dataset": "pbs", "refine": True}, {"dataset": "pbs", "refine": True, "shape_prior": 2.5}],
+            "steps": [{"dataset": "ps", "crop": True}, *[{"dataset": "pbs", "refine": True}] * 2],
         },
     ],
 }

@@ -104,7 +104,6 @@ def test_an_interval_that_holds_zero_is_told() -> None:
         ("rungs: [{name: a, steps: [{dataset: ps, crop: true}]}]", "scored on frames, not on crops"),
         ("rungs: [{name: a, steps: [{dataset: pbs, crop: true}]}]", "crop: only of ps"),
         ("rungs: [{name: a, steps: [{dataset: ps}, {dataset: ps, crop: true, refine: true}]}]", "not with refine"),
-        ("rungs: [{name: a, steps: [{dataset: ps, shape_prior: 8}]}]", "shape_prior: only with refine"),
         ("rungs: [{name: a, steps: [{dataset: boxes}]}]", "'pbs', 'ps' or 'pbs+ps'"),
         ("rungs: [{name: ../a, steps: [{dataset: ps}]}]", "rungs.0.name"),
         ("seed: 1", "seed"),

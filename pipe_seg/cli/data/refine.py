@@ -24,13 +24,6 @@ TOOLS = ("cvat", "labelme")
 @click.option(
     "--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="[default: each model's own]"
 )
-@click.option(
-    "--shape-prior",
-    type=click.FloatRange(0, 8),
-    help="Draw the usual share of a box, the likeliest pixels first, so many logits less for half a side away from "
-    "where such defects lie: at the rim of a box they fill less than 0.3 of, else in the middle. Agreement alone then "
-    "looks at the threshold.  [default: draw all above the threshold]",
-)
 @options.manual_dir
 @options.runs
 @options.as_json
@@ -42,7 +35,6 @@ def refine(
     tightness: float,
     agreement: float,
     threshold: float | None,
-    shape_prior: float | None,
     manual_dir: Path | None,
     runs: Path,
     as_json: bool,
@@ -63,17 +55,15 @@ def refine(
         raise ConfigError(Problem(out, "inside the data that is refined", expected="another --out"))
     quiet.tensorflow()
     from pipe_seg.components import refiner, statistics_gen
-    from pipe_seg.components.refiner import page, usual
+    from pipe_seg.components.refiner import page
     from pipe_seg.components.refiner.asking import Asked
 
     layouts = {dataset.name: dataset.layout for dataset in statistics_gen.discover(root)}
-    seen = usual.fills(layouts.get("ps"))
-    gates = refiner.Gates(usual.ranges(seen), tightness, agreement)
-    shape = None if shape_prior is None else usual.Shape.of(shape_prior, seen)
+    gates = refiner.Gates(refiner.usual_fill(layouts.get("ps")), tightness, agreement)
     asked = Asked(models, threshold)
-    checked = refiner.check(None if tool else layouts.get("ps"), asked=asked, gates=gates, shape=shape)
+    checked = refiner.check(None if tool else layouts.get("ps"), asked=asked, gates=gates)
     with progress.bar("refining") as report:
-        frames = list(refiner.run(layouts["pbs"], asked=asked, gates=gates, shape=shape, report=report))
+        frames = list(refiner.run(layouts["pbs"], asked=asked, gates=gates, report=report))
     named = [str(model.path) for model in models]
     if tool:
         told = refiner.write_prelabels(frames, form=tool, number=number, out=out, models=named)
@@ -86,8 +76,8 @@ def refine(
         "gates": gates.to_json(),
         "classes": found,
     }
-    details |= {"threshold": threshold, "shape_prior": shape and shape.to_json(), "validation": checked}
-    shown = page.render(frames, found, gates, named, checked, shape)
+    details |= {"threshold": threshold, "validation": checked}
+    shown = page.render(frames, found, gates, named, checked)
     refiner.write_dataset(frames, root=root, out=out, details=details, page=shown)
     if as_json:
         click.echo(json.dumps({"path": str(out), "frames": len(frames), "classes": found, "validation": checked}))

@@ -22,13 +22,13 @@ from pipe_seg.annotations import coco, documents, formats, prelabels, raster
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.shapes import Size
 from pipe_seg.components.refiner.asking import Asked
-from pipe_seg.components.refiner.usual import Shape
 from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.progress import Report
 from pipe_seg.schema import CLASS_NAMES, FOLDERS, Annotation, Box, Region
 
 REASONS = ("accepted", "fill", "tightness", "agreement")
 STABILITY_OFFSET = 1.0
+WHOLE_RANGE = (0.02, 0.95)
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,24 @@ class Refined:
         return fmean(proposal.agreement for proposal in self.proposals)
 
 
-def run(boxes: Layout, *, asked: Asked, gates: Gates, shape: Shape | None = None, report: Report) -> Iterator[Refined]:
+def usual_fill(contours: Layout | None) -> dict[int, tuple[float, float]]:
+    """Give the range of the share of a box that is defect, for each class, from training frames with both.
+
+    Half the least that was seen, and midway from the greatest to 1; 0.02 … 0.95 for a class that was never seen.
+    """
+    seen: dict[int, list[float]] = {}
+    for frame in contours.frames("train") if contours else ():
+        found = frame.read().agreement
+        if found:
+            seen.setdefault(found.label, []).append(found.fill_ppm / 1_000_000)
+    known = {label: (min(fills) / 2, (max(fills) + 1) / 2) for label, fills in seen.items()}
+    return {label: known.get(label, WHOLE_RANGE) for label in range(len(CLASS_NAMES))}
+
+
+def run(boxes: Layout, *, asked: Asked, gates: Gates, report: Report) -> Iterator[Refined]:
     """Give every training frame that has boxes and no contour by hand, with what the models found.
 
-    What was refined before is found anew; ``propose`` says what ``shape`` does.
+    What was refined before is found anew.
 
     Raises:
         InputDataError: a frame cannot be used.
@@ -112,35 +126,30 @@ def run(boxes: Layout, *, asked: Asked, gates: Gates, shape: Shape | None = None
             size: Size = (frame.segmentation_mask.shape[0], frame.segmentation_mask.shape[1])
             bare = tuple(replace(box, refined=False) for box in drawn.boxes)
             asked_for += 1
-            yield Refined(waiting.image, size, Annotation(bare), proposals(data, bare, asked, gates, shape))
+            yield Refined(waiting.image, size, Annotation(bare), proposals(data, bare, asked, gates))
         report(done, len(frames))
     if not asked_for:
         raise ConfigError(Problem(boxes.root, "no training frame has boxes to refine", expected="PBS with boxes"))
 
 
-def proposals(
-    data: bytes, boxes: Sequence[Box], asked: Asked, gates: Gates, shape: Shape | None = None
-) -> tuple[Proposal, ...]:
+def proposals(data: bytes, boxes: Sequence[Box], asked: Asked, gates: Gates) -> tuple[Proposal, ...]:
     """Ask the models for the frame whose file holds ``data``; give what is found in each box."""
     answers = zip(boxes, asked.margins(data, boxes), strict=True)
-    return tuple(propose(box, margins, gates, shape) for box, margins in answers)
+    return tuple(propose(box, margins, gates) for box, margins in answers)
 
 
-def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates, shape: Shape | None = None) -> Proposal:
+def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates) -> Proposal:
     """Find the defect's pixels in one box and judge them.
 
     Args:
         box: where to look.
         margins: for each model, (height, width) logits above its threshold; their mean decides.
         gates: what the pixels must pass.
-        shape: draws the usual share of the box instead of all that lies above the threshold. That is always a share
-            that the class has; models must still agree on what lies above the threshold.
     """
     height, width = margins[0].shape
     place = raster.inside(box, height, width)
     within = [margin[place] for margin in margins]
-    mean = np.mean(within, axis=0)
-    found = shape.draw(box, mean, (height, width)) if shape else mean > 0
+    found = np.mean(within, axis=0) > 0
     mask = np.zeros((height, width), np.uint8)
     mask[place] = found
     told = {
@@ -158,7 +167,7 @@ def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates, shape: Shape 
     return Proposal(box, raster.region(mask, box.label), **told, verdict=verdict)
 
 
-def check(contours: Layout | None, *, asked: Asked, gates: Gates, shape: Shape | None = None) -> dict[str, Any]:
+def check(contours: Layout | None, *, asked: Asked, gates: Gates) -> dict[str, Any]:
     """Give how well what is found in boxes fits contours, on the frames of the validation split that have both.
 
     Returns:
@@ -174,7 +183,7 @@ def check(contours: Layout | None, *, asked: Asked, gates: Gates, shape: Shape |
         boxes = [box for box in frame.boxes if box.label in frame.labels]
         if not boxes:
             continue
-        proposed = proposals(frame.image, boxes, asked, gates, shape)
+        proposed = proposals(frame.image, boxes, asked, gates)
         truth = frame.segmentation_mask > 0
         drawn = raster.rasterise(Annotation(regions=tuple(p.region for p in proposed)), *truth.shape)
         found.append(_iou(drawn > 0, truth))

@@ -11,7 +11,6 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from pipe_seg import images
 from pipe_seg.annotations import raster
 from pipe_seg.components.refiner import REASONS, Gates, Refined
-from pipe_seg.components.refiner.usual import Shape
 from pipe_seg.schema import CLASS_NAMES, Annotation
 
 SHOWN_OF_A_CLASS = 4
@@ -36,7 +35,6 @@ def render(
     gates: Gates,
     models: Sequence[str],
     checked: Mapping[str, Any],
-    shape: Shape | None = None,
 ) -> str:
     """Give the HTML; of each class the first accepted and the first refused frames are shown."""
     environment = Environment(
@@ -52,7 +50,6 @@ def render(
         reasons=REASONS[1:],
         sections=[section for section in sections if section["cards"]],
         gates=gates,
-        shape=shape,
         fill={CLASS_NAMES[label]: limits for label, limits in gates.fill.items()},
         models=models,
         frames=len(frames),
