@@ -4,9 +4,10 @@
 
 Five questions, each answered by ratios from one run: the loop (clipping, moving average, counts, the look for
 numbers that are not finite) against a bare ``tf.function`` step on the same batch in memory, and with the input
-pipeline, which shares the processor; boxes as bounds, alone and with neighbours of one colour, against boxes filled
-in, which is the plain loss; ``trainer.deterministic`` on against off; what a step frees kept for the next against
-given back; two workers on one core each against one process on one core. ``--only "given back"`` answers one of them.
+pipeline, which shares the processor; boxes as bounds, alone, with usual places and with neighbours of one colour,
+against boxes filled in, which is the plain loss; ``trainer.deterministic`` on against off; what a step frees kept for
+the next against given back; two workers on one core each against one process on one core. ``--only "given back"``
+answers one of them.
 """
 
 import argparse
@@ -91,6 +92,7 @@ WORKERS: dict[str, Callable[[], Callable[[], None]]] = {
     "loop": whole,
     "given back": given_back,
     "same batch": same_batch,
+    "usual place": lambda: same_batch("supervision.shape_prior_weight=8"),
     "one colour": lambda: same_batch("supervision.affinity_weight=1"),
     "filled": lambda: same_batch("supervision.boxes=filled"),
     "bare": bare,
@@ -102,6 +104,7 @@ WORKERS: dict[str, Callable[[], Callable[[], None]]] = {
 QUESTIONS = (
     ("same batch", "bare"),
     ("same batch", "filled"),
+    ("usual place", "filled"),
     ("one colour", "filled"),
     ("loop", "bare"),
     ("loop", "not deterministic"),
