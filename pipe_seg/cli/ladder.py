@@ -42,6 +42,7 @@ def ladder(plan: Path, manual_dir: Path | None, out: Path, as_json: bool) -> Non
             results = climb.run()
             summary = table.summarise(wanted, results, climb.boxes())
             about = {**run_folder.machine(), "rendered": climb.rendered, "hours": climb.hours}
+            about |= {"commits": climb.commits, "chosen_here": climb.chosen_here}
             disk.write_json(out / "ladder.json", {**summary, "about": about, "plan": wanted.model_dump()})
             text = page.markdown(summary, about)
             (out / "ladder.md").write_text(text, "utf-8")

@@ -8,19 +8,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipe_seg import artifacts, config, disk, pipeline
-from pipe_seg.artifacts import Dataset
+from pipe_seg.artifacts import Artifact, Dataset
 from pipe_seg.config import Config
+from pipe_seg.data import examples
 from pipe_seg.data.training_data import TrainingData
-from pipe_seg.errors import MachineError, Problem
+from pipe_seg.errors import ConfigError, ConflictError, MachineError, Problem
 from pipe_seg.ladder.plan import Plan, Step, Training, trainings
 from pipe_seg.nn.scores import FrameScore
 from pipe_seg.run_folder import Run
+from pipe_seg.schema import FOLDERS
 
 PROGRAM = (sys.executable, "-c", "from pipe_seg.cli import main; main()")
 TOLD_LINES = 12
@@ -51,10 +54,20 @@ class Climb:
         """Take the plan, where to work, the frames, and who is told."""
         self._plan, self._out, self._manual_dir, self._say = plan, out, manual_dir, say
         self._data: dict[tuple[Place, str], TrainingData] = {}
+        self._commits: set[str] = set()
 
     def run(self) -> list[Result]:
-        """Train all; give every result, in the order of the plan."""
-        places = self._places()
+        """Train all; give every result, in the order of the plan.
+
+        Raises:
+            ConfigError: one scene alone is scored, which no other can choose a threshold for.
+            ConflictError: the folds here are of other frames, or another division.
+            MachineError: a training ended badly; the same ladder goes on from there.
+        """
+        places = self._places
+        self._check_scenes()
+        if self.chosen_here:
+            self._say(f"note: the frames that are scored also choose: {', '.join(self.chosen_here)}; that flatters")
         wanted = list(trainings(self._plan))
         results, spent = [], []
         for number, training in enumerate(wanted, 1):
@@ -71,7 +84,7 @@ class Climb:
     def boxes(self) -> dict[str, float]:
         """Give the IoU of the filled boxes of each scored frame that has boxes."""
         found: dict[str, float] = {}
-        for place in self._places():
+        for place in self._places:
             found |= pipeline.filled_boxes(self._training_data("ps", place).contours, self._plan.split)
         return found
 
@@ -86,6 +99,33 @@ class Climb:
         """Whether frames are rendered."""
         return not self._plan.folds and pipeline.uses_rendered("ps", self._manual_dir)
 
+    @property
+    def commits(self) -> list[str]:
+        """The commits at which what ``run`` gave was trained."""
+        return sorted(self._commits)
+
+    @property
+    def chosen_here(self) -> list[str]:
+        """What the scored frames choose beside being scored; nothing on ``split: test``, whose frames choose nothing."""
+        found = set()
+        for rung in self._plan.rungs if self._plan.split == "validation" else ():
+            steps = [self._settings(0, self._places[0], step.preset, step.settings) for step in rung.steps]
+            last = steps[-1]
+            found |= {"best epoch" for step in steps if step.trainer.chooses}
+            found |= {"smallest blob" for blob in [last.export.minimum_blob] if blob == "auto"}
+            if last.export.minimum_blob != 0 and last.evaluator.threshold == "auto":
+                found.add("threshold at which small blobs are taken back")
+        return sorted(found)
+
+    def _check_scenes(self) -> None:
+        if self._plan.folds or self._plan.split == "test":
+            return
+        place = self._training_data("ps", self._places[0]).contours.path
+        if len({frame.group_id for frame in examples.frames(place, "validation")}) < 2:
+            cure = "folds: 2 or more in the plan, or split: test"
+            raise ConfigError(Problem(place, "validation shows one scene: none chooses its threshold", expected=cure))
+
+    @cached_property
     def _places(self) -> list[Place]:
         return [Place(folder, self._out / "data" / f"tfds-{fold}") for fold, folder in enumerate(self._folders())]
 
@@ -93,10 +133,11 @@ class Climb:
         plan, place = self._plan, self._out / "data" / "folds"
         if not plan.folds:
             return [self._manual_dir]
-        made = [place / str(fold) for fold in range(plan.folds)]
-        if not all(path.is_dir() for path in made):
+        division = {"folds": plan.folds, "fold_seed": plan.fold_seed}
+        inputs = {"source": str(self._source.absolute()), "sha256": _digest(self._source)}
+        if not place.is_dir():
             self._say(f"dividing the scenes of {self._source} into {plan.folds} folds …")
-            with artifacts.writing(place, component="ladder", section=plan.model_dump(), inputs={}) as folder:
+            with artifacts.writing(place, component="ladder", section=division, inputs=inputs) as folder:
                 pipeline.folds(
                     self._source,
                     group_by="auto",
@@ -106,7 +147,11 @@ class Climb:
                     out=folder,
                     report=lambda done, total: None,
                 )
-        return list(made)
+        record = Artifact(place).record
+        if (record["section"], record["inputs"].get("sha256")) != (division, inputs["sha256"]):
+            what = "the folds here are of other frames, or divided otherwise"
+            raise ConflictError(Problem(place, what, got=record["section"], expected=f"another --out, or {place} removed"))
+        return [place / str(fold) for fold in range(plan.folds)]
 
     @property
     def _source(self) -> Path:
@@ -126,6 +171,7 @@ class Climb:
             data = self._training_data(step.dataset, where)
             key = _key(settings, data, key)
             run = self._step(step, settings, key, where.folder, run)
+            self._commits |= _commits(run)
         assert run is not None
         return Result(training, self._frames(key, run, data), float(run.model.facts["threshold"]))
 
@@ -211,6 +257,17 @@ def _key(settings: Config, data: TrainingData, before: str) -> str:
     routed = settings.supervision.boxes == "routed" and settings.supervision.measure_fill
     told["fill"] = rates if "pbs" in learnt and routed else None
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest(root: Path) -> str:
+    """Give one sha256 over the names and bytes of both data sets of a folder."""
+    files = {name: disk.digest_tree(root / name) for name in FOLDERS.values() if (root / name).is_dir()}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _commits(run: Run) -> set[str]:
+    entries = (run.info, *run.info.get("resumed", []))
+    return {entry["commit"] for entry in entries if entry["commit"]}
 
 
 def _content(dataset: Dataset, split: str) -> str:

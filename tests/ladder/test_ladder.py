@@ -1,11 +1,16 @@
 """A whole ladder through the command line: folds, trainings, table; and again, where it goes on."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from pipe_seg.errors import ConfigError, ConflictError
+from pipe_seg.ladder.climb import Climb
+from pipe_seg.ladder.plan import Plan
 from tests.conftest import TINY, Command
 
 PLAN = {
@@ -42,6 +47,48 @@ def test_folds_hold_every_scene_with_contours_out_once(folder: Path, cli: Comman
     assert len(set.union(*held)) == sum(map(len, held)) == 6
     cli("data", "split", folder, "--folds", 7, "--out", tmp_path / "more", code=2)
     cli("data", "split", folder, "--folds", 3, code=2)
+
+
+def climb(folder: Path, out: Path, **plan: Any) -> Climb:
+    rungs = [{"name": "ps", "steps": [{"dataset": "ps"}]}]
+    return Climb(Plan.model_validate({"folds": 2, "rungs": rungs, **plan}), out, folder, lambda text: None)
+
+
+def test_folds_of_other_frames_or_of_another_division_are_not_taken(folder: Path, tmp_path: Path) -> None:
+    frames, out = tmp_path / "frames", tmp_path / "out"
+    shutil.copytree(folder, frames)
+    boxes = climb(frames, out).boxes()
+    assert boxes
+    assert climb(frames, out).boxes() == boxes
+    for other in ({"folds": 3}, {"fold_seed": 2}):
+        with pytest.raises(ConflictError, match="divided otherwise"):
+            climb(frames, out, **other).boxes()
+    mask = next(frames.rglob("*_mask.png"))
+    mask.write_bytes(mask.read_bytes() + b"corrected")
+    with pytest.raises(ConflictError, match="of other frames"):
+        climb(frames, out).boxes()
+
+
+def test_what_the_scored_frames_choose_is_told(folder: Path, tmp_path: Path) -> None:
+    blob = "threshold at which small blobs are taken back"
+    settings = ("trainer.keep=last", "export.minimum_blob=0.005")
+    for given, told in (
+        ({}, ["best epoch", "smallest blob", blob]),
+        ({"settings": settings}, [blob]),
+        ({"settings": (*settings, "evaluator.threshold=0.5")}, []),
+        ({"folds": 0, "split": "test"}, []),
+    ):
+        assert climb(folder, tmp_path / "out", **given).chosen_here == told
+
+
+def test_one_scene_alone_is_refused_before_anything_is_trained(folder: Path, tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    shutil.copytree(folder, frames)
+    for path in frames.glob("PipeSegmentation/*/val/*"):
+        if not path.name.startswith("000054_"):
+            path.unlink()
+    with pytest.raises(ConfigError, match="shows one scene"):
+        climb(frames, tmp_path / "out", folds=0).run()
 
 
 @pytest.mark.trials

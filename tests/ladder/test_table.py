@@ -83,13 +83,18 @@ def test_on_a_test_split_the_threshold_is_the_models_own() -> None:
 
 def test_an_interval_that_holds_zero_is_told() -> None:
     made = table.summarise(LADDER, results(), {})
-    about = {"rendered": True, "commit": "abc", "device": "2 x CPU", "hours": 1.0}
-    text = page.markdown(made, about)
+    about = {"rendered": True, "commit": "abc", "commits": ["abc"], "device": "2 x CPU", "hours": 1.0}
+    text = page.markdown(made, {**about, "chosen_here": []})
+    assert "Trained at commit `abc`, 2 x CPU" in text
+    assert "flatters" not in text
     assert "| high | **1.000** |" in text
     assert "+0.500 over low | +0.500 … +0.500 | on |" in text
     assert text.count("*rendered*") >= 3
     made["rungs"][1]["added"]["low"] = -0.1
-    assert "off by default" in page.markdown(made, about)
+    text = page.markdown(made, {**about, "commits": ["abc", "def"], "chosen_here": ["best epoch"]})
+    assert "off by default" in text
+    assert "Trained at commit `abc`, `def`, summed up at `abc`" in text
+    assert "also chose: best epoch. That flatters" in text
     assert page.picture(made).count("<circle") == 2 * (2 + 1)
 
 
