@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipe_seg.config.choices import AdamW, BceDice, Criterion, Optimizer, Section
 from pipe_seg.schema import JOINT
@@ -129,7 +129,8 @@ class ModelSection(Section):
 
     ``encoder``: ``plain`` and ``residual`` are ours and learn from nothing; the others bring features of
     photographs. ``weights``: what those begin with: ``imagenet``, a file, or ``none``. ``depth`` is that of ours;
-    the others halve a frame five times. ``frozen_statistics``: batch statistics of such an encoder stay as they came.
+    the others halve a frame five times. ``frozen_statistics``: batch statistics of ``efficientnet_lite0`` stay as they
+    came. Encoders of ``keras.applications`` (the last three) normalise as Keras does: on each replica by itself.
     """
 
     encoder: Literal["plain", "residual", "efficientnet_lite0", "efficientnetv2b0", "mobilenetv2", "resnet50v2"] = (
@@ -141,6 +142,12 @@ class ModelSection(Section):
     depth: int = locked(4, "weights of one depth do not fit another", ge=1, le=7)
     norm: Literal["batch", "group"] = locked("batch", "weights of one normalisation do not fit the other")
     dropout: float = locked(0.1, "measured together with width and depth", ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _freezes(self) -> "ModelSection":
+        if self.frozen_statistics and self.encoder != "efficientnet_lite0":
+            raise ValueError("frozen_statistics: only with encoder efficientnet_lite0")
+        return self
 
 
 class TrainerSection(Section):
@@ -224,7 +231,7 @@ class ExportSection(Section):
     it learnt (Touvron et al., arXiv 1906.06423); ``tile_scale``: above 1, frames are fitted to so many times that size
     and answered in overlapping tiles; ``minimum_blob``: share of the frame under which a claimed blob is taken back,
     ``auto`` is chosen on validation; ``target_recall``: the threshold is the highest that finds this share of the
-    defect's pixels on validation, instead of the one with the highest IoU.
+    defect's pixels on validation, instead of the one with the highest IoU, and no claim is taken back.
     """
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -233,6 +240,12 @@ class ExportSection(Section):
     tile_scale: float = Field(1.0, ge=1, le=8)
     minimum_blob: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     target_recall: float | None = Field(None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _finds(self) -> "ExportSection":
+        if self.target_recall and self.minimum_blob not in (0, "auto"):
+            raise ValueError("target_recall: claims that are taken back are not found; minimum_blob should be auto or 0")
+        return self
 
 
 class InfraValidatorSection(Section):

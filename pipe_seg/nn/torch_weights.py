@@ -5,6 +5,7 @@ dict with references to its storages, the storages' keys; then each storage's le
 anything it names, so the reader knows the names a state dict needs and refuses every other.
 """
 
+import math
 import pickle
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,11 +14,25 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from pipe_seg.errors import Problem, RefusedError
+from pipe_seg.errors import ConfigError, Problem, RefusedError
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 LARGEST = 2**28
+ZIP = b"PK\x03\x04"
+
+# What reading a damaged pickle was seen to raise.
+DAMAGED = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class _Tensor:
@@ -31,6 +46,7 @@ class _Tensor:
     def array(self) -> np.ndarray:
         reach = sum((side - 1) * stride for side, stride in zip(self.shape, self.strides, strict=True))
         inside = min(self.shape, default=1) > 0 and min((self.offset, *self.strides)) >= 0
+        inside &= math.prod(self.shape) <= self.storage.values.size  # none of its values stands for many
         if not inside or self.offset + reach >= self.storage.values.size:
             raise ValueError("a tensor that reaches beyond its storage")
         steps = [stride * self.storage.dtype.itemsize for stride in self.strides]
@@ -72,15 +88,20 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """Give the tensors of a state dict saved by PyTorch before 1.6, float32 or int64, by name.
 
     Raises:
-        RefusedError: the file is something else, is damaged, or asks for anything but tensors.
+        ConfigError: the file cannot be read, or is of PyTorch since 1.6.
+        RefusedError: it is something else, is damaged, or asks for anything but tensors.
     """
     try:
         with path.open("rb") as file:
+            if file.read(len(ZIP)) == ZIP:
+                cure = "torch.save(state_dict, FILE, _use_new_zipfile_serialization=False)"
+                raise ConfigError(Problem(path, "a file of PyTorch since 1.6", expected=cure))
+            file.seek(0)
             return _read(file)
-    except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as error:
-        _refuse(path, f"{error}")
     except OSError as error:
-        _refuse(path, f"cannot be read: {error}")
+        raise ConfigError(Problem(path, f"cannot be read: {error}", expected="a state dict's file")) from error
+    except DAMAGED as error:
+        _refuse(path, f"{error}")
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:

