@@ -71,6 +71,11 @@ class Model(Artifact):
         return self.path if (self.path / "saved_model.pb").is_file() else self.path / "saved_model"
 
     @property
+    def extras(self) -> Path:
+        """Where a SavedModel keeps what TensorFlow does not read: warm-up requests, the frames that it knows."""
+        return self.saved_model / "assets.extra"
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Threshold, how it was chosen, precision and size, as written when it was exported or published.
 

@@ -66,6 +66,7 @@ def train(
     """
     from pipe_seg.components import trainer
     from pipe_seg.components.trainer.workers import Workers
+    from pipe_seg.data import known_frames
     from pipe_seg.serving import devices
 
     if init and not init.trained.weights.is_file():
@@ -74,9 +75,13 @@ def train(
     strategy = devices.strategy(settings.trainer.strategy, say)  # before TensorFlow is used for anything else
     workers = Workers(strategy)
     data = training_data(settings, name, manual_dir, say)
-    data.check_teachers([Model(Path(teacher)) for teacher in settings.trainer.teachers])
+    teachers = [Model(Path(teacher)) for teacher in settings.trainer.teachers]
+    data.check_teachers(teachers)
     if init and look(init.model) != look(data.contours):
         say(f"note: {init.path} learnt from {look(init.model)}, and these are {look(data.contours)}")
+    before = {init.path: init.trained.path} if init else {}
+    for path, number in known_frames.learnt_before(data, before | {model.path: model.extras for model in teachers}):
+        say(f"note: {path} learnt from {number} of these validation frames: scores on them will not be blessed")
     digests = {dataset: dataset.digest for dataset in data.datasets.values()}
     with ExitStack() as held, workers.together():
         run = None

@@ -63,7 +63,8 @@ def evaluate(
     if target_recall is not None and not as_json:
         (point,) = (row for row in scores["operating_points"] if row["target_recall"] == target_recall)
         click.echo(f"recall     {results.operating_point(point)}")
-        click.echo(f"next       python cli.py export RUN --target-recall {target_recall:g} --out DIR chooses on validation, takes no blob back, bakes it in")
+        click.echo(f"next       python cli.py export RUN --target-recall {target_recall:g} --out DIR")
+        click.echo("           chooses such a threshold on validation, takes no small claims back, and bakes that in")
     _hold(scores, bars)
 
 

@@ -88,7 +88,7 @@ def export(
         trained=found.trained,
         tuning=tuning,
         out=out,
-        chosen=facts["threshold_chosen"],
+        before=facts,
         formats=formats,
         int8=int8,
     )

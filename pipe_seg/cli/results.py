@@ -25,9 +25,10 @@ def judged(scores: dict[str, Any], folder: Path) -> str:
     if boxes is not None:
         lines.append(f"           filled boxes of these frames: {words}IoU {boxes:.3f}")
     lines.append(f"           threshold {scores['threshold']}: {scores['threshold_chosen']}")
-    if scores["threshold_chosen_here"]:
-        half = scores["second"]["iou_at_0.5"]
-        lines.append(f"           these very frames chose it, which flatters; at 0.5: {words}IoU {half:.3f}")
+    chosen, half = scores.get("chosen_here", []), scores["second"]["iou_at_0.5"]
+    if chosen:
+        fixed = f"; at 0.5: {words}IoU {half:.3f}" if "threshold" in chosen else ""
+        lines.append(f"           these very frames chose {_listed(chosen)}, which flatters{fixed}")
     verdict = "blessed" if scores["blessed"] else "not blessed"
     return "\n".join([*lines, f"verdict    {verdict}: {scores['reason']}", f"report     {folder / 'report.html'}"])
 
@@ -35,12 +36,17 @@ def judged(scores: dict[str, Any], folder: Path) -> str:
 def headline(scores: dict[str, Any]) -> str:
     """Give IoU and Dice in one line, with the word *rendered* where it belongs."""
     words = rendered(scores)
-    truth = "filled boxes" if scores["truth"] == "box" else "held-out contours"
+    held_out = "" if scores.get("n_learnt") else "held-out "
+    truth = "filled boxes" if scores["truth"] == "box" else f"{held_out}contours"
     truth += ", each in a box cut out of its frame" if scores.get("cropped") else ""
     parts = "  ".join(
         f"{words}{title} {_interval(scores['headline'][key])}" for title, key in (("IoU", "iou"), ("Dice", "dice"))
     )
     return f"scores     {parts}\n           on {scores['n_images']} {truth} ({scores['dataset']}, {scores['split']})"
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def rendered(scores: dict[str, Any]) -> str:

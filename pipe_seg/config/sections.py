@@ -244,7 +244,7 @@ class ExportSection(Section):
     @model_validator(mode="after")
     def _finds(self) -> "ExportSection":
         if self.target_recall and self.minimum_blob not in (0, "auto"):
-            raise ValueError("target_recall: claims that are taken back are not found; minimum_blob should be auto or 0")
+            raise ValueError("target_recall: what is taken back is not found; minimum_blob should be auto or 0")
         return self
 
 

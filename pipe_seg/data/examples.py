@@ -22,6 +22,7 @@ from pipe_seg.schema import CLASS_NAMES, MASK_SOURCES, Box, Frame
 
 TALLY = "tally-{}.json"
 AHEAD = 64
+ENCODED = {"image": tfds.decode.SkipDecoding()}
 
 log = logging.getLogger(__name__)
 
@@ -247,9 +248,23 @@ def load(dataset_dir: Path, split: str) -> Any:
     Raises:
         MachineError: the dataset cannot be read.
     """
+    return _loaded(dataset_dir, split, ENCODED)
+
+
+def encoded_images(dataset_dir: Path, split: str) -> Iterator[bytes]:
+    """Give the files of a split's frames, in the order of ``load``; nothing is decoded.
+
+    Raises:
+        MachineError: the dataset cannot be read.
+    """
+    alone = tfds.decode.PartialDecoding({"image": True}, decoders=ENCODED)
+    for example in _loaded(dataset_dir, split, alone).as_numpy_iterator():
+        yield example["image"]
+
+
+def _loaded(dataset_dir: Path, split: str, decoders: Any) -> Any:
     try:
         builder = tfds.builder_from_directory(dataset_dir)
-        decoders = {"image": tfds.decode.SkipDecoding()}
         read = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False, add_tfds_id=False)
         return builder.as_dataset(split=split, decoders=decoders, read_config=read, shuffle_files=False)
     except (OSError, ValueError, KeyError) as error:

@@ -1,5 +1,7 @@
 """When a model is blessed, and what the exported precisions cost."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pipe_seg.config import EvaluatorSection, ModelSection
 from pipe_seg.nn import folding, models, scores
 from pipe_seg.nn.scores import FrameScore
 from tests import golden
+from tests.conftest import TINY_FLAGS
 
 SECTION = EvaluatorSection(bootstrap_draws=20, minimum_iou=0.3)
 
@@ -25,6 +28,7 @@ def judged(
     truth: str = "contour",
     rendered: bool = False,
     cropped: bool = False,
+    n_learnt: int = 0,
 ) -> dict[str, Any]:
     return {
         "headline": {"iou": {"value": iou}},
@@ -32,6 +36,8 @@ def judged(
         "truth": truth,
         "rendered": rendered,
         "cropped": cropped,
+        "n_learnt": n_learnt,
+        "n_images": 12,
     }
 
 
@@ -44,6 +50,7 @@ def judged(
         (judged(None), False, "below evaluator.minimum_iou"),
         (judged(0.31), False, "not above that of the filled boxes"),
         (judged(0.90, truth="box"), False, "not against contours"),
+        (judged(0.90, n_learnt=5), False, "it learnt from 5 of these 12 frames"),
         (judged(0.90, cropped=True), False, "boxes cut out of their frames"),
         (judged(0.90, rendered=True), False, "rendered frames prove nothing"),
     ],
@@ -111,18 +118,35 @@ def test_bfloat16_costs_at_most_two_hundredths_of_probability() -> None:
         assert np.abs(found - expected).max() <= tolerance
 
 
-def test_a_threshold_tuned_on_the_scored_frames_stays_known_after_export(runs: Path, cli: Any, tmp_path: Path) -> None:
-    import json
+def test_what_the_scored_frames_chose_stays_known_after_export(
+    runs: Path, folder: Path, cli: Any, tmp_path: Path
+) -> None:
+    cli("export", sorted(runs.iterdir())[1], "--precision", "float32", "--out", tmp_path / "again")
+    common = ("evaluate", tmp_path / "again", "--manual-dir", folder, "--out")
+    found = json.loads(cli(*common, tmp_path / "a", "--json").stdout)
+    assert found["chosen_here"] == ["epoch", "smallest blob", "threshold"]
+    assert found["n_learnt"] == 0
+    given = cli(*common, tmp_path / "b", "--threshold", "0.4").stdout
+    assert "these very frames chose epoch and smallest blob, which flatters\n" in given
+    assert "held-out contours" in given
 
-    ps = sorted(runs.iterdir())[1]
-    cli("export", ps, "--precision", "float32", "--out", tmp_path / "again")
-    said = json.loads(
-        cli("evaluate", tmp_path / "again", "--manual-dir", _frames(ps), "--out", tmp_path / "e", "--json").stdout
-    )
-    assert said["threshold_chosen_here"] is True
 
-
-def _frames(run: Path) -> str:
-    import json
-
-    return str(json.loads((run / "run.json").read_text())["manual_dir"])
+def test_frames_that_a_model_learnt_from_never_bless_it(runs: Path, folder: Path, cli: Any, tmp_path: Path) -> None:
+    """The split turned round: what trained validates now, and what it began with has learnt it."""
+    turned = tmp_path / "turned"
+    shutil.copytree(folder, turned)
+    for kind in ("images", "labels", "masks"):
+        place = turned / "PipeSegmentation" / kind
+        (place / "train").rename(place / "other")
+        (place / "val").rename(place / "train")
+        (place / "other").rename(place / "val")
+    learnt = sorted(runs.iterdir())[1]
+    told = cli("evaluate", learnt, "--manual-dir", turned, "--out", tmp_path / "e").stdout
+    assert "not blessed: it learnt from 8 of these 8 frames" in told
+    assert "held-out" not in told
+    assert "chose" not in told.partition("verdict")[0].partition("threshold")[2].partition("\n")[2]
+    assert "learnt from 8 of these frames" in (tmp_path / "e" / "report.html").read_text()
+    common = ("--manual-dir", turned, "--runs", tmp_path / "runs", "--name", "Anna", *TINY_FLAGS)
+    done = cli("train", "--dataset", "ps", "--init", learnt, *common)
+    assert f"note: {learnt} learnt from 8 of these validation frames" in done.stderr
+    assert "not blessed: it learnt from 8 of these 8 frames" in done.stdout

@@ -10,6 +10,8 @@ from pipe_seg.components.evaluator import report, tables
 from pipe_seg.components.evaluator.frames import FrameResult, judge
 from pipe_seg.config import EvaluatorSection
 from pipe_seg.data import examples as data
+from pipe_seg.data import known_frames
+from pipe_seg.data.known_frames import KnownFrames
 from pipe_seg.serving.saved_model import LoadedModel
 
 SCORES = "scores.json"
@@ -21,13 +23,16 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
 
     ``out`` gets ``scores.json`` and ``report.html``. The threshold is the model's unless the section
     gives one. Blessed means: scored against contours, with an IoU of at least ``minimum_iou`` and above
-    that of the filled boxes where there are boxes; never on rendered frames or on boxes cut out of frames.
+    that of the filled boxes where there are boxes; never on rendered frames, on boxes cut out of frames, or on frames
+    that the model learnt from. ``chosen_here``: what the scored frames chose (epoch, threshold, smallest blob).
     """
     threshold = model.threshold if section.threshold == "auto" else section.threshold
     loaded = LoadedModel(model.saved_model)
     frames = data.load(dataset.path, split).as_numpy_iterator()
     results = [judge(loaded, example, threshold, section.minimum_blob_area_px) for example in frames]
-    name = dataset.name
+    name, known = dataset.name, KnownFrames.of(model.extras)
+    frames_scored = known_frames.fingerprints(dataset.path, split)
+    chosen = set(model.facts.get("chosen", ())) if known_frames.shared(known.chose, frames_scored) else set()
     about = {
         "dataset": name,
         "split": split,
@@ -38,8 +43,8 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
         "resolution": "each frame's own",
         "threshold": threshold,
         "threshold_chosen": model.facts["threshold_chosen"] if section.threshold == "auto" else "given",
-        "threshold_chosen_here": section.threshold == "auto"
-        and model.facts["threshold_chosen"].endswith(f"{name}, {split}"),
+        "chosen_here": sorted(chosen if section.threshold == "auto" else chosen - {"threshold"}),
+        "n_learnt": known_frames.shared(known.learnt, frames_scored),
         "precision": model.facts["precision"],
         "empty": section.empty,
     }
@@ -59,17 +64,22 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
 
 def _blessing(scores: dict[str, Any], section: EvaluatorSection) -> tuple[bool, str]:
     iou, boxes = scores["headline"]["iou"]["value"], scores["anchors"]["filled_boxes_iou"]
-    if scores["rendered"]:
-        return False, "rendered frames prove nothing about real ones"
-    if scores["cropped"]:
-        return False, "boxes cut out of their frames say nothing about whole frames"
-    if scores["truth"] == "box":
-        return False, "scored against filled boxes, not against contours"
-    if iou is None or iou < section.minimum_iou:
-        return False, f"iou {tables.shown(iou)} is below evaluator.minimum_iou {section.minimum_iou}"
-    if boxes is not None and iou <= boxes:
-        return False, f"iou {iou:.3f} is not above that of the filled boxes, {boxes:.3f}"
-    return True, f"iou {iou:.3f}"
+    refusals = (
+        (scores["n_learnt"] > 0, f"it learnt from {scores['n_learnt']} of these {scores['n_images']} frames"),
+        (scores["rendered"], "rendered frames prove nothing about real ones"),
+        (scores["cropped"], "boxes cut out of their frames say nothing about whole frames"),
+        (scores["truth"] == "box", "scored against filled boxes, not against contours"),
+        (
+            iou is None or iou < section.minimum_iou,
+            f"iou {tables.shown(iou)} is below evaluator.minimum_iou {section.minimum_iou}",
+        ),
+        (
+            None not in (iou, boxes) and iou <= boxes,
+            f"iou {tables.shown(iou)} is not above that of the filled boxes, {tables.shown(boxes)}",
+        ),
+    )
+    reason = next((reason for holds, reason in refusals if holds), None)
+    return reason is None, reason or f"iou {iou:.3f}"
 
 
 def _rows(results: Sequence[FrameResult]) -> list[dict[str, Any]]:

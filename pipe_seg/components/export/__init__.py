@@ -1,7 +1,7 @@
 """A trained model → a SavedModel: batch norm folded, weights frozen, operating point chosen and baked in."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from pipe_seg import artifacts
 from pipe_seg.artifacts import Dataset, Model, TrainedModel
 from pipe_seg.components.export import portable
 from pipe_seg.config import Config
-from pipe_seg.data import examples
+from pipe_seg.data import examples, known_frames
+from pipe_seg.data.known_frames import KnownFrames
 from pipe_seg.nn import folding, models
 from pipe_seg.nn.scores import FrameScore, best_threshold, image_mean, operating_point, threshold_of_recall
 from pipe_seg.schema import CLASS_NAMES, SIGNATURE_ARRAYS, SIGNATURE_BYTES
@@ -22,6 +23,7 @@ from pipe_seg.serving.scoring import score_frames
 from pipe_seg.serving.signatures import Predictor
 
 GIVEN = "given in the configuration"
+EPOCH, THRESHOLD, BLOB = "epoch", "threshold", "smallest blob"
 BLOBS = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01)
 
 
@@ -31,14 +33,15 @@ def run(
     trained: TrainedModel,
     tuning: Dataset,
     out: Path,
-    chosen: str = GIVEN,
+    before: Mapping[str, Any] | None = None,
     formats: Sequence[str] = (),
     int8: bool = False,
 ) -> Model:
     """Export ``trained`` with the operating point that is best on ``tuning``'s validation split.
 
     The threshold is that of the highest image-mean IoU, or of ``export.target_recall``; then the smallest blob that
-    raises IoU is sought. What the configuration gives is taken as it is, and ``chosen`` says where it comes from.
+    raises IoU is sought. What the configuration gives is taken as it is; where that comes from an earlier export, its
+    facts are ``before`` and say how it was chosen. What these frames chose, and which they are, is written down.
     ``out/saved_model`` answers the signatures ``serving_default`` and ``predict_bytes``; which precision it
     computes in is written into the artifact. ``formats`` (see ``portable``) come beside it.
     """
@@ -50,20 +53,27 @@ def run(
     frozen = exact
     if precision != "float32":
         frozen = freeze(folding.fold(config.model, network, precision=precision), plain.size)
-    threshold, blob = config.evaluator.threshold, config.export.minimum_blob
+    threshold, blob, recall = config.evaluator.threshold, config.export.minimum_blob, config.export.target_recall
+    how, chosen = (before["threshold_chosen"], set(before.get("chosen", ()))) if before else (GIVEN, set())
+    chosen |= {EPOCH} if config.trainer.chooses else set()
     if threshold == "auto":
         frames = _scores(frozen, plain, tuning)
-        recall = config.export.target_recall
         threshold = threshold_of_recall(frames, recall) if recall else best_threshold(frames)
         aim = f"highest that finds {recall:g} of the defect's pixels" if recall else "highest image-mean iou"
-        chosen = f"{aim} on {tuning.name}, validation"
-    if blob == "auto":
-        blob = 0.0 if config.export.target_recall else _best_blob(config, frozen, tuning, threshold)
+        how = f"{aim} on {tuning.name}, validation"
+        chosen.add(THRESHOLD)
+    if recall:
+        blob = 0.0
+        chosen.discard(BLOB)
+    elif blob == "auto":
+        blob = _best_blob(config, frozen, tuning, threshold)
+        chosen.add(BLOB)
     inference = Inference.of(config, threshold, blob)
     details = {
         "threshold": threshold,
-        "threshold_chosen": chosen,
+        "threshold_chosen": how,
         "minimum_blob": blob,
+        "chosen": sorted(chosen),
         "operating_point": operating_point(_scores(frozen, inference, tuning), threshold, config.evaluator.empty),
         "flip": inference.flip,
         "tile_scale": inference.tile_scale,
@@ -76,6 +86,8 @@ def run(
         out, component="export", section=config.export.model_dump(), inputs=inputs, details=details
     ) as folder:
         save(Predictor(frozen, inference, exact), folder / "saved_model")
+        chose = known_frames.fingerprints(tuning.path, "validation") if chosen else known_frames.none()
+        KnownFrames(KnownFrames.of(trained.path).learnt, chose).write(Model(folder).extras)
         if formats:
             details |= portable.write(
                 formats,

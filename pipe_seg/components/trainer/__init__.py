@@ -20,8 +20,10 @@ from pipe_seg.components.trainer.tensorboard import Board
 from pipe_seg.components.trainer.validation import Validation
 from pipe_seg.components.trainer.workers import Workers
 from pipe_seg.config import Config, ModelSection
+from pipe_seg.data import known_frames
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.data.examples import load
+from pipe_seg.data.known_frames import KnownFrames
 from pipe_seg.data.training_data import TrainingData
 from pipe_seg.errors import DivergedError, MachineError, Problem
 from pipe_seg.nn import encoders, models
@@ -89,7 +91,9 @@ def run(
         raise ended_early or DivergedError("not one epoch gave finite answers; lower the learning rate")
     if workers.chief and not isinstance(ended_early, Interrupted):
         inputs = {"validation": str(data.contours.path), "init": str(init.path) if init else ""}
-        _publish(config, session, loop, out, inputs, facts | {"diverged": ended_early is not None})
+        before = [*([init.path] if init else []), *(Model(Path(path)).extras for path in config.trainer.teachers)]
+        known = known_frames.learnt(data, before)
+        _publish(config, session, loop, out, inputs, facts | {"diverged": ended_early is not None}, known)
         shutil.rmtree(checkpoints, ignore_errors=True)
     if ended_early:
         raise ended_early
@@ -124,7 +128,13 @@ def _loop(
 
 
 def _publish(
-    config: Config, session: Session, loop: Loop, out: Path, inputs: dict[str, str], facts: dict[str, Any]
+    config: Config,
+    session: Session,
+    loop: Loop,
+    out: Path,
+    inputs: dict[str, str],
+    facts: dict[str, Any],
+    known: KnownFrames,
 ) -> None:
     state = session.state
     details = facts | {"best_epoch": state.best_epoch, "best_iou": state.best_iou, "skipped_steps": state.skipped}
@@ -134,6 +144,7 @@ def _publish(
         loop.average.set_weights(session.best)
         loop.average.save_weights(TrainedModel(folder).weights)
         disk.write_json(TrainedModel(folder).history, state.history)
+        known.write(folder)
 
 
 @contextmanager
