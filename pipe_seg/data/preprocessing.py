@@ -59,6 +59,12 @@ def valid_area(height: Any, width: Any, target: tuple[int, int]) -> Any:
     return tf.image.pad_to_bounding_box(inner, 0, 0, *target)
 
 
+def valid_areas(height: Any, width: Any, target: tuple[int, int]) -> Any:
+    """Give ``valid_area`` of frames of (batch,) heights and widths: (batch, target height, target width) bool."""
+    inner_height, inner_width = (side[:, None, None] for side in fitted_size(height, width, target))
+    return (tf.range(target[0])[None, :, None] < inner_height) & (tf.range(target[1])[None, None, :] < inner_width)
+
+
 def restore(logits: Any, height: Any, width: Any) -> Any:
     """Undo ``letterbox`` on logits (batch, target height, target width, 1): bilinear at the frame's own size."""
     target = (int(logits.shape[1]), int(logits.shape[2]))

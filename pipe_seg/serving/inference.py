@@ -1,7 +1,7 @@
 """What is done around the network to make its answer better: mirrored views, overlapping tiles, no specks.
 
-Each takes a function from frames (batch, height, width, 3) float32, 0…255, to logits (batch, height, width, 1) and
-gives another; they work in the exported graph.
+Views and tiles take a function from frames (batch, height, width, 3) float32, 0…255, to logits (batch, height, width,
+1) and give another; specks are taken out of the logits. All work in the exported graph.
 """
 
 import math
@@ -29,7 +29,7 @@ class Inference:
         flip: ask for the mirrored frame too, and take the mean.
         tile_scale: how many times ``size`` a frame is fitted to; above 1 it is answered in overlapping tiles.
         threshold: probability from which a pixel is claimed.
-        minimum_blob: share of the frame, as fitted, that a claimed blob has to have; smaller ones are taken back.
+        minimum_blob: share of the frame that a claimed blob has to have; smaller ones are taken back.
     """
 
     size: tuple[int, int]
@@ -53,9 +53,11 @@ class Inference:
     def around(self, network: Answers) -> Answers:
         """Give ``network`` as a function of frames of ``fitted`` size."""
         answers = flipped(network) if self.flip else network
-        answers = tiled(answers, self.size, self.fitted) if self.tile_scale > 1 else answers
-        smallest = math.ceil(self.minimum_blob * self.fitted[0] * self.fitted[1])
-        return without_specks(answers, self.threshold, smallest) if smallest > 1 else answers
+        return tiled(answers, self.size, self.fitted) if self.tile_scale > 1 else answers
+
+    def cleared(self, logits: Any, inside: Any) -> Any:
+        """Give what ``around`` answered without specks; ``inside`` (batch, height, width) is False on the padding."""
+        return without_specks(logits, inside, self.threshold, self.minimum_blob) if self.minimum_blob else logits
 
 
 def _times(size: tuple[int, int], factor: float) -> tuple[int, int]:
@@ -102,17 +104,21 @@ def _window(side: int) -> Any:
     return tf.maximum(tf.square(tf.sin(math.pi * phase)), FLOOR)
 
 
-def without_specks(network: Answers, threshold: float, smallest_px: int) -> Answers:
-    """Take claims back, logits put just under the threshold's, in blobs of fewer than ``smallest_px`` pixels."""
+def without_specks(logits: Any, inside: Any, threshold: float, least_share: float) -> Any:
+    """Take claims back, logits put just under the threshold's, in blobs of less than ``least_share`` of the frame.
+
+    Args:
+        logits: (batch, height, width, 1).
+        inside: (batch, height, width) bool, False on the padding, which no label told anything of: what is claimed
+            there belongs to no blob.
+        threshold: probability from which a pixel is claimed.
+        least_share: 0…1, of the pixels that are ``inside``.
+    """
     level = math.log(threshold / (1 - threshold))
-
-    def logits(frames: Any) -> Any:
-        answers = network(frames)
-        claimed = answers[..., 0] >= level
-        small = claimed & (blob_sizes(claimed) < smallest_px)
-        return tf.where(small[..., None], tf.minimum(answers, level - BELOW), answers)
-
-    return logits
+    claimed = (logits[..., 0] >= level) & inside
+    smallest_px = least_share * tf.reduce_sum(tf.cast(inside, tf.float32), [1, 2], keepdims=True)
+    small = claimed & (tf.cast(blob_sizes(claimed), tf.float32) < smallest_px)
+    return tf.where(small[..., None], tf.minimum(logits, level - BELOW), logits)
 
 
 def blob_sizes(claimed: Any) -> Any:

@@ -24,7 +24,7 @@ class Predictor(tf.Module):
     def __init__(self, network: Answers, inference: Inference, portable: Answers | None = None) -> None:
         """Wrap ``network``."""
         super().__init__(name="predictor")
-        self._network = inference.around(network)
+        self._inference, self._network = inference, inference.around(network)
         self._size = inference.fitted
         self._threshold = inference.threshold
         signature = [tf.TensorSpec((None, *inference.size, 3), tf.float32, "image")]
@@ -33,8 +33,9 @@ class Predictor(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, "image")])
     def predict_arrays(self, image: Any) -> dict[str, Any]:
         """Answer ``serving_default``: (batch, height, width, 3) 0…255 RGB → ``probabilities`` (…, 1)."""
-        logits = self._logits(preprocessing.letterbox(image, self._size))
         shape = tf.shape(image)
+        sizes = tf.repeat(shape[None, 1:3], shape[0], 0)
+        logits = self._logits(preprocessing.letterbox(image, self._size), sizes)
         return {"probabilities": tf.sigmoid(preprocessing.restore(logits, shape[1], shape[2]))}
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "image_bytes")])
@@ -48,7 +49,7 @@ class Predictor(tf.Module):
                 tf.TensorSpec((2,), tf.int32),
             ),
         )
-        logits = self._logits(fitted)
+        logits = self._logits(fitted, sizes)
         png, peak, area = tf.map_fn(
             self._answer,
             (logits, sizes),
@@ -64,12 +65,16 @@ class Predictor(tf.Module):
     def probability(self, image_bytes: Any) -> Any:
         """Give one encoded frame's probabilities at its own size, (height, width) float32."""
         image = preprocessing.decode(image_bytes)
-        logits = self._logits(preprocessing.letterbox(image, self._size)[None])
-        restored = preprocessing.restore(logits, tf.shape(image)[0], tf.shape(image)[1])
+        size = tf.shape(image)[:2]
+        logits = self._logits(preprocessing.letterbox(image, self._size)[None], size[None])
+        restored = preprocessing.restore(logits, size[0], size[1])
         return tf.sigmoid(restored[0, ..., 0])
 
-    def _logits(self, fitted: Any) -> Any:
-        return self._network(tf.cast(fitted, tf.float32))
+    def _logits(self, fitted: Any, sizes: Any) -> Any:
+        """Give the logits for letterboxed frames that had ``sizes``, (batch, 2) px, before."""
+        logits = self._network(tf.cast(fitted, tf.float32))
+        inside = preprocessing.valid_areas(sizes[:, 0], sizes[:, 1], self._size)
+        return self._inference.cleared(logits, inside)
 
     def _fit(self, image_bytes: Any) -> tuple[Any, Any]:
         image = preprocessing.decode(image_bytes)

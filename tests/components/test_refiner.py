@@ -206,6 +206,10 @@ def test_the_command_writes_a_version_and_a_page(runs: Path, folder: Path, cli: 
         assert row["boxes"] == sum(row[reason] for reason in refiner.REASONS)
     record: dict[str, Any] = json.loads((out / "artifact.json").read_text("utf-8"))
     assert record["details"]["classes"] == classes
+    assert record["details"]["validation"]["chosen"] == ["epoch", "smallest blob", "threshold"]
+    assert "it flatters if they, or crops of them, chose the epoch, smallest blob, threshold" in (
+        (out / "refine.html").read_text("utf-8")
+    )
     assert "Refined boxes" in (out / "refine.html").read_text("utf-8")
     cli("data", "check", out)
     told = cli("data", "refine", "last", "--runs", runs, "--manual-dir", folder, "--out", out, code=2).stderr

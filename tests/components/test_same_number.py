@@ -53,6 +53,22 @@ def test_training_log_evaluate_and_predict_agree(ps: Path, folder: Path, cli: Co
     assert at_own["dice"]["value"] == pytest.approx(float(np.mean(dices)), abs=1e-6)
 
 
+def test_a_training_that_is_told_the_smallest_blob_takes_back_what_the_export_does(
+    ps: Path, folder: Path, cli: Command, tmp_path: Path
+) -> None:
+    common = [*TINY_FLAGS, "-s", "trainer.precision=float32", "-s", "export.precision=float32"]
+    train = ["train", "--dataset", "ps", "--init", ps, "--manual-dir", folder, "--runs", tmp_path, "--name", "Anna"]
+    found = {}
+    for blob in (0.0, 0.2):
+        given = ["-s", "evaluator.threshold=0.5", "-s", f"export.minimum_blob={blob}"]
+        run = Path(json.loads(cli(*train, *common, *given, "--json").stdout)["run"])
+        scores = json.loads((run / "evaluator" / "scores.json").read_text())
+        found[blob] = logged(run)["validation/iou"]
+        assert scores["headline"]["iou"]["value"] == pytest.approx(found[blob], abs=1e-6)
+        assert scores["chosen_here"] == ["epoch"]
+    assert found[0.0] != found[0.2], "blobs of a fifth of a frame are seen to be taken back"
+
+
 def test_the_frames_of_scores_json_add_up_to_its_headline(ps: Path) -> None:
     scores = json.loads((ps / "evaluator" / "scores.json").read_text())
     ious = [frame["iou"] for frame in scores["frames"] if frame["iou"] is not None]

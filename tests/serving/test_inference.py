@@ -68,10 +68,24 @@ def test_specks_are_taken_back_and_nothing_else_moves() -> None:
     shot = np.zeros((1, 12, 12, 3), np.float32)
     shot[0, 1:3, 1:3] = 5.0  # 4 px
     shot[0, 5:10, 5:10] = 4.0  # 25 px
-    plain, cleaned = brightness(shot), inference.without_specks(brightness, 0.5, 5)(shot).numpy()
+    plain, inside = brightness(shot), np.ones((1, 12, 12), bool)
+    cleaned = inference.without_specks(plain, inside, 0.5, 5 / 144).numpy()
     assert (cleaned[0, 1:3, 1:3] < 0).all()
     cleaned[0, 1:3, 1:3] = plain[0, 1:3, 1:3]
     np.testing.assert_array_equal(cleaned, plain)
+
+
+def test_a_speck_that_goes_on_in_the_padding_is_a_speck_and_shares_are_of_the_frame() -> None:
+    """Four rows of padding: 4 px of a claim lie on the frame, 12 in the padding; 25 px are 25 / 96 of the frame."""
+    shot = np.zeros((1, 12, 12, 3), np.float32)
+    shot[0, 6:12, 9:11] = 5.0
+    shot[0, 1:6, 1:6] = 4.0
+    inside = np.zeros((1, 12, 12), bool)
+    inside[0, :8] = True
+    for share, kept in ((5 / 96, True), (24 / 96, True), (26 / 96, False)):
+        cleaned = inference.without_specks(brightness(shot), inside, 0.5, share).numpy()[0, ..., 0]
+        assert (cleaned[6:8, 9:11] < 0).all()
+        assert (cleaned[1:6, 1:6] > 0).all() == kept
 
 
 def test_the_plain_way_is_the_network_itself() -> None:

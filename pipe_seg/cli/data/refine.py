@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pipe_seg import progress, run_folder
+from pipe_seg.artifacts import Model
 from pipe_seg.cli import options, quiet
 from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.pipeline import MANUAL_DIR
@@ -64,6 +65,7 @@ def refine(
     gates = refiner.Gates(refiner.usual_fill(layouts.get("ps")), tightness, agreement)
     asked = Asked(models, threshold)
     checked = refiner.check(None if tool else layouts.get("ps"), asked=asked, gates=gates)
+    checked["chosen"] = _chosen(models, threshold)
     with progress.bar("refining") as report:
         frames = list(refiner.run(layouts["pbs"], asked=asked, gates=gates, report=report))
     named = [str(model.path) for model in models]
@@ -89,6 +91,12 @@ def refine(
         click.echo(page.told(checked))
     click.echo(f"report     {out / 'refine.html'}")
     click.echo(f"next       python cli.py train --dataset pbs+ps --manual-dir {out}")
+
+
+def _chosen(models: list[Model], threshold: float | None) -> list[str]:
+    """Give what of the models was chosen on validation frames, which may be those that are asked about."""
+    chosen = {name for model in models for name in model.facts.get("chosen", ())}
+    return sorted(chosen if threshold is None else chosen - {"threshold"})
 
 
 def _show(found: dict[str, dict[str, Any]]) -> None:

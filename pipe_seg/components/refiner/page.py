@@ -21,11 +21,16 @@ REFUSED_COLOUR = (90, 90, 255)
 
 
 def told(checked: Mapping[str, Any]) -> str:
-    """Give what ``check`` found, as a sentence."""
+    """Give what ``check`` found, and what validation frames ``chosen`` before, as a sentence."""
     accepted = "" if checked["iou_accepted"] is None else f", {checked['iou_accepted']:.3f} where it is accepted"
+    chosen = (
+        f"; it flatters if they, or crops of them, chose the {', '.join(checked['chosen'])}"
+        if checked["chosen"]
+        else ""
+    )
     return (
         f"validation: IoU {checked['iou']:.3f} of what is found in the boxes of {checked['frames']} frames with "
-        f"contours{accepted}; of the boxes filled in {checked['filled_boxes_iou']:.3f}"
+        f"contours{accepted}; of the boxes filled in {checked['filled_boxes_iou']:.3f}{chosen}"
     )
 
 

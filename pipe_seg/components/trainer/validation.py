@@ -48,10 +48,16 @@ class Validation:
     """Scores frames at their own resolution; several workers share them and all get every score."""
 
     def __init__(self, config: Config, average: Any, examples: list[dict[str, Any]], workers: Workers) -> None:
-        """Take the network that is to be validated, ``average``, and the TFDS examples."""
+        """Take the network that is to be validated, ``average``, and the TFDS examples.
+
+        Of what is done around it, threshold and smallest blob are as configured; where ``auto`` chooses them after
+        training, no claim is taken back yet.
+        """
         self._average = average
         self._folded = folding.fold(config.model, average, precision=devices.precision(config.export.precision))
-        self._predictor = Predictor(self._folded, Inference.of(config))
+        threshold, blob = config.evaluator.threshold, config.export.minimum_blob
+        threshold = WATCHED_THRESHOLD if threshold == "auto" else threshold
+        self._predictor = Predictor(self._folded, Inference.of(config, threshold, 0.0 if blob == "auto" else blob))
         self._examples = examples
         self._workers = workers
 
