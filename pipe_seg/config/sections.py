@@ -129,8 +129,7 @@ class ModelSection(Section):
 
     ``encoder``: ``plain`` and ``residual`` are ours and learn from nothing; the others bring features of
     photographs. ``weights``: what those begin with: ``imagenet``, a file, or ``none``. ``depth`` is that of ours;
-    the others halve a frame five times. ``frozen_statistics``: batch statistics of ``efficientnet_lite0`` stay as they
-    came. Encoders of ``keras.applications`` (the last three) normalise as Keras does: on each replica by itself.
+    the others halve a frame five times. ``frozen_statistics``: batch statistics of such an encoder stay as they came.
     """
 
     encoder: Literal["plain", "residual", "efficientnet_lite0", "efficientnetv2b0", "mobilenetv2", "resnet50v2"] = (
@@ -145,8 +144,8 @@ class ModelSection(Section):
 
     @model_validator(mode="after")
     def _freezes(self) -> "ModelSection":
-        if self.frozen_statistics and self.encoder != "efficientnet_lite0":
-            raise ValueError("frozen_statistics: only with encoder efficientnet_lite0")
+        if self.frozen_statistics and self.encoder in ("plain", "residual"):
+            raise ValueError("frozen_statistics: only of an encoder that brings weights")
         return self
 
 

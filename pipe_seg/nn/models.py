@@ -104,7 +104,8 @@ class _Style:
         padded = PadToMultiple(2**encoders.HALVINGS, name="pad", dtype="float32")(image)
         if self.section.encoder == encoders.LITE0:
             return [None, *encoders.lite0(padded, self.pretrained, self.dtype)]
-        return [None, *encoders.application(self.section.encoder, padded, self.dtype)]
+        frozen = self.section.frozen_statistics
+        return [None, *encoders.application(self.section.encoder, padded, self.dtype, frozen=frozen)]
 
     def own_features(self, image: Any) -> list[Any]:
         section = self.section
