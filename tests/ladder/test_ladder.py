@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from pipe_seg.errors import ConfigError, ConflictError
+from pipe_seg.ladder import plan
 from pipe_seg.ladder.climb import Climb
 from pipe_seg.ladder.plan import Plan
-from tests.conftest import TINY, Command
+from tests.conftest import ROOT, TINY, Command
 
 PLAN = {
     "seeds": [1],
@@ -49,9 +50,9 @@ def test_folds_hold_every_scene_with_contours_out_once(folder: Path, cli: Comman
     cli("data", "split", folder, "--folds", 3, code=2)
 
 
-def climb(folder: Path, out: Path, **plan: Any) -> Climb:
+def climb(folder: Path, out: Path, **given: Any) -> Climb:
     rungs = [{"name": "ps", "steps": [{"dataset": "ps"}]}]
-    return Climb(Plan.model_validate({"folds": 2, "rungs": rungs, **plan}), out, folder, lambda text: None)
+    return Climb(Plan.model_validate({"folds": 2, "rungs": rungs, **given}), out, folder, lambda text: None)
 
 
 def test_folds_of_other_frames_or_of_another_division_are_not_taken(folder: Path, tmp_path: Path) -> None:
@@ -79,6 +80,12 @@ def test_what_the_scored_frames_choose_is_told(folder: Path, tmp_path: Path) -> 
         ({"folds": 0, "split": "test"}, []),
     ):
         assert climb(folder, tmp_path / "out", **given).chosen_here == told
+
+
+def test_in_the_plans_that_come_with_the_project_scored_frames_choose_nothing(folder: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted((ROOT / "configs").glob("ladder*.yaml"))):
+        found = plan.load(path).model_copy(update={"folds": 0})
+        assert not Climb(found, tmp_path / str(number), folder, lambda text: None).chosen_here, path
 
 
 def test_one_scene_alone_is_refused_before_anything_is_trained(folder: Path, tmp_path: Path) -> None:
