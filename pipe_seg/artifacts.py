@@ -106,6 +106,14 @@ class Model(Artifact):
             return None
 
     @property
+    def chosen(self) -> set[str]:
+        """What validation frames chose of it (epoch, threshold, smallest blob); nothing where nobody knows."""
+        try:
+            return set(self.facts.get("chosen", ()))
+        except MachineError:
+            return set()
+
+    @property
     def threshold(self) -> float:
         """The probability from which a pixel is claimed, baked into the graph."""
         return float(self.facts["threshold"])

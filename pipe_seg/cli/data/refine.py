@@ -95,7 +95,7 @@ def refine(
 
 def _chosen(models: list[Model], threshold: float | None) -> list[str]:
     """Give what of the models was chosen on validation frames, which may be those that are asked about."""
-    chosen = {name for model in models for name in model.facts.get("chosen", ())}
+    chosen = {name for model in models for name in model.chosen}
     return sorted(chosen if threshold is None else chosen - {"threshold"})
 
 

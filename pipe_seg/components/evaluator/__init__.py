@@ -32,7 +32,7 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
     results = [judge(loaded, example, threshold, section.minimum_blob_area_px) for example in frames]
     name, known = dataset.name, KnownFrames.of(model.extras)
     frames_scored = known_frames.fingerprints(dataset.path, split)
-    chosen = set(model.facts.get("chosen", ())) if known_frames.shared(known.chose, frames_scored) else set()
+    chosen = model.chosen if known_frames.shared(known.chose, frames_scored) else set()
     about = {
         "dataset": name,
         "split": split,
