@@ -53,27 +53,11 @@ def run(
     frozen = exact
     if precision != "float32":
         frozen = freeze(folding.fold(config.model, network, precision=precision), plain.size)
-    threshold, blob, recall = config.evaluator.threshold, config.export.minimum_blob, config.export.target_recall
-    how, chosen = (before["threshold_chosen"], set(before.get("chosen", ()))) if before else (GIVEN, set())
-    chosen |= {EPOCH} if config.trainer.chooses else set()
-    if threshold == "auto":
-        frames = _scores(frozen, plain, tuning)
-        threshold = threshold_of_recall(frames, recall) if recall else best_threshold(frames)
-        aim = f"highest that finds {recall:g} of the defect's pixels" if recall else "highest image-mean iou"
-        how = f"{aim} on {tuning.name}, validation"
-        chosen.add(THRESHOLD)
-    if recall:
-        blob = 0.0
-        chosen.discard(BLOB)
-    elif blob == "auto":
-        blob = _best_blob(config, frozen, tuning, threshold)
-        chosen.add(BLOB)
-    inference = Inference.of(config, threshold, blob)
+    point = _chosen(config, frozen, tuning, before)
+    threshold = point["threshold"]
+    inference = Inference.of(config, threshold, point["minimum_blob"])
     details = {
-        "threshold": threshold,
-        "threshold_chosen": how,
-        "minimum_blob": blob,
-        "chosen": sorted(chosen),
+        **point,
         "operating_point": operating_point(_scores(frozen, inference, tuning), threshold, config.evaluator.empty),
         "flip": inference.flip,
         "tile_scale": inference.tile_scale,
@@ -86,7 +70,7 @@ def run(
         out, component="export", section=config.export.model_dump(), inputs=inputs, details=details
     ) as folder:
         save(Predictor(frozen, inference, exact), folder / "saved_model")
-        chose = known_frames.fingerprints(tuning.path, "validation") if chosen else known_frames.none()
+        chose = known_frames.fingerprints(tuning.path, "validation") if point["chosen"] else known_frames.none()
         KnownFrames(KnownFrames.of(trained.path).learnt, chose).write(Model(folder).extras)
         if formats:
             details |= portable.write(
@@ -99,6 +83,26 @@ def run(
                 int8=int8,
             )
     return Model(out)
+
+
+def _chosen(config: Config, network: Answers, tuning: Dataset, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give threshold and smallest blob, how the threshold was chosen, and what validation chose; see ``run``."""
+    threshold, blob, recall = config.evaluator.threshold, config.export.minimum_blob, config.export.target_recall
+    how, chosen = (before["threshold_chosen"], set(before.get("chosen", ()))) if before else (GIVEN, set())
+    chosen |= {EPOCH} if config.trainer.chooses else set()
+    if threshold == "auto":
+        frames = _scores(network, Inference.of(config), tuning)
+        threshold = threshold_of_recall(frames, recall) if recall else best_threshold(frames)
+        aim = f"highest that finds {recall:g} of the defect's pixels" if recall else "highest image-mean iou"
+        how = f"{aim} on {tuning.name}, validation"
+        chosen.add(THRESHOLD)
+    if recall:
+        blob = 0.0
+        chosen.discard(BLOB)
+    elif blob == "auto":
+        blob = _best_blob(config, network, tuning, threshold)
+        chosen.add(BLOB)
+    return {"threshold": threshold, "threshold_chosen": how, "minimum_blob": blob, "chosen": sorted(chosen)}
 
 
 def _frames(tuning: Dataset) -> dict[str, list[dict[str, Any]]]:
