@@ -21,7 +21,7 @@ STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 LARGEST = 2**28
 ZIP = b"PK\x03\x04"
 
-# What reading a damaged pickle was seen to raise.
+# What reading a damaged pickle may raise.
 DAMAGED = (
     pickle.UnpicklingError,
     ArithmeticError,
