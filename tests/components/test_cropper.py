@@ -18,7 +18,6 @@ from pipe_seg.artifacts import Dataset
 from pipe_seg.cli import results
 from pipe_seg.components import cropper, refiner
 from pipe_seg.components.refiner.asking import Asked
-from pipe_seg.errors import ConfigError
 from pipe_seg.schema import FOLDERS, Box, Frame
 from pipe_seg.serving.saved_model import LoadedModel
 from tests.conftest import TINY_FLAGS, Command
@@ -243,6 +242,13 @@ def test_boxes_are_refined_by_it_and_nobody_serves_it(
     refused = cli("upload", "last", "--runs", cropped_runs, "--to", tmp_path / "store", "--yes", "--unblessed", code=6)
     assert "draws inside boxes" in refused.stderr
     assert not list((tmp_path / "store").glob("pipe_seg/*"))
-    models = [run_folder.find_model("last", place) for place in (runs, cropped_runs)]
-    with pytest.raises(ConfigError, match="models of different crops"):
-        Asked(models)
+
+
+def test_one_that_draws_and_one_that_finds_judge_the_same_boxes(folder: Path, runs: Path, cropped_runs: Path) -> None:
+    drawing, finding = (run_folder.find_model("last", place) for place in (cropped_runs, runs))
+    waiting = next(f for f in Layout(folder / FOLDERS["pbs"], "box").frames("train") if f.read().boxes)
+    data, boxes = waiting.image.read_bytes(), (*waiting.read().boxes, BOX)
+    both = list(Asked([drawing, finding], 0.5).margins(data, boxes))
+    alone = [list(Asked([model], 0.5).margins(data, boxes)) for model in (drawing, finding)]
+    np.testing.assert_array_equal(both, [[*drawn, *found] for drawn, found in zip(*alone, strict=True)])
+    np.testing.assert_array_equal(both[0][1], both[1][1])  # a whole frame is one answer for all its boxes

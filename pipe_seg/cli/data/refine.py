@@ -43,9 +43,9 @@ def refine(
 ) -> None:
     """Put the contours that models find into the training boxes of PBS, where they pass the gates.
 
-    Each RUN is a run, an exported model, or last; two seeds judge each other. A model that learnt from `data crop` is
-    asked for each box alone. Boxes that fail a gate stay boxes. The new version holds both data sets; with --to it is
-    instead the frames the models are least certain of.
+    Each RUN is a run, an exported model, or last; several judge each other. A model that learnt from `data crop` is
+    asked for each box alone, others for whole frames. Boxes that fail a gate stay boxes. The new version holds both
+    data sets; with --to it is instead the frames the models are least certain of.
     """
     models = [run_folder.find_model(reference, runs) for reference in references]
     root = manual_dir or run_folder.manual_dir_of(models[0]) or MANUAL_DIR
