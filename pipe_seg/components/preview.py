@@ -60,7 +60,7 @@ def _tiles(frame: Frame, section: TransformSection, seed: int) -> Iterator[np.nd
     yield _drawn(pixels, frame.segmentation_mask, frame)
     image = preprocessing.letterbox(tf.constant(pixels[..., ::-1]), size)
     mask = preprocessing.letterbox_mask(tf.constant(frame.segmentation_mask[..., None]), size)
-    inside = preprocessing.valid_area(pixels.shape[0], pixels.shape[1], size)
+    inside = tf.cast(preprocessing.valid_area(pixels.shape[0], pixels.shape[1], size), tf.uint8)[..., None]
     yield _drawn(image.numpy()[..., ::-1], mask.numpy()[..., 0])
     image = tf.ensure_shape(image, (*size, 3))
     planes, key = tf.concat([mask, inside], -1), augmentation.key(seed, 0, tf.constant(0, tf.int64))

@@ -54,15 +54,9 @@ def painted(image: Any) -> Any:
 
 
 def valid_area(height: Any, width: Any, target: tuple[int, int]) -> Any:
-    """Give (target height, target width, 1) uint8: 1 on the frame, 0 on the padding."""
-    inner = tf.ones((*fitted_size(height, width, target), 1), tf.uint8)
-    return tf.image.pad_to_bounding_box(inner, 0, 0, *target)
-
-
-def valid_areas(height: Any, width: Any, target: tuple[int, int]) -> Any:
-    """Give ``valid_area`` of frames of (batch,) heights and widths: (batch, target height, target width) bool."""
-    inner_height, inner_width = (side[:, None, None] for side in fitted_size(height, width, target))
-    return (tf.range(target[0])[None, :, None] < inner_height) & (tf.range(target[1])[None, None, :] < inner_width)
+    """Give (..., target height, target width) bool, whether a pixel is on the frame: of (...) heights and widths."""
+    inner_height, inner_width = (side[..., None, None] for side in fitted_size(height, width, target))
+    return (tf.range(target[0])[:, None] < inner_height) & (tf.range(target[1]) < inner_width)
 
 
 def restore(logits: Any, height: Any, width: Any) -> Any:

@@ -50,7 +50,7 @@ def fit(
     image = preprocessing.decode(example["image"])
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     mask = preprocessing.letterbox_mask(example["segmentation_mask"], size)
-    inside = preprocessing.valid_area(height, width, size)
+    inside = tf.cast(preprocessing.valid_area(height, width, size), tf.uint8)[..., None]
     corners = _in_pixels(example["boxes"]["bbox"], preprocessing.fitted_size(height, width, size))
     shares = tf.gather(tf.constant(fills, tf.float32), example["boxes"]["label"])
     refined = example["boxes"]["refined"]

@@ -73,7 +73,7 @@ class Predictor(tf.Module):
     def _logits(self, fitted: Any, sizes: Any) -> Any:
         """Give the logits for letterboxed frames that had ``sizes``, (batch, 2) px, before."""
         logits = self._network(tf.cast(fitted, tf.float32))
-        inside = preprocessing.valid_areas(sizes[:, 0], sizes[:, 1], self._size)
+        inside = preprocessing.valid_area(sizes[:, 0], sizes[:, 1], self._size)
         return self._inference.cleared(logits, inside)
 
     def _fit(self, image_bytes: Any) -> tuple[Any, Any]:
