@@ -69,6 +69,7 @@ def _split(tally: Tally, groups: Sequence[str]) -> dict[str, Any]:
         "defect_area": round(counts["defect_area_ppm"] / max(frames, 1) / 1_000_000, 4),
         "frames_of_class": {name: counts[f"frames_of.{name}"] for name in CLASS_NAMES},
         "boxes_of_class": {name: counts[f"boxes_of.{name}"] for name in CLASS_NAMES},
+        "refined_boxes": counts["refined_boxes"],
         "box_against_contour": tally.noise(),
     }
 

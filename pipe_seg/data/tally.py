@@ -29,6 +29,7 @@ class Tally:
         counts = Counter({"frames": 1, "boxes": len(frame.boxes), "without_defect": int(not mask.any())})
         counts["class_unknown"] = int(bool(mask.any()) and not frame.labels)
         counts["content"] = _content(frame)
+        counts["refined_boxes"] = sum(box.refined for box in frame.boxes)
         counts["defect_area_ppm"] = int(np.count_nonzero(mask)) * 1_000_000 // mask.size
         counts.update(f"frames_of.{CLASS_NAMES[label]}" for label in frame.labels)
         counts.update(f"boxes_of.{CLASS_NAMES[box.label]}" for box in frame.boxes)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipe_seg.artifacts import Dataset, Model
 from pipe_seg.errors import ConfigError, Problem
+from pipe_seg.schema import JOINT
 
 
 def look(seen: Dataset | Model) -> str:
@@ -48,6 +49,12 @@ class TrainingData:
         ]
         if wrong:
             raise ConfigError(*wrong)
+
+    @property
+    def mixes_bare_boxes(self) -> bool:
+        """Whether contours are learnt beside boxes of which none is refined; False where nobody counted."""
+        boxes = self.datasets["pbs"].card.get("splits", {}).get("train", {}) if self.name == JOINT else {}
+        return boxes.get("refined_boxes") == 0
 
     @property
     def digest(self) -> str | None:

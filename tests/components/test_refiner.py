@@ -18,6 +18,7 @@ from pipe_seg.components import example_gen, refiner, statistics_gen
 from pipe_seg.components.refiner import Gates, Refined
 from pipe_seg.config import ExampleGenSection
 from pipe_seg.data import examples, supervision
+from pipe_seg.data.training_data import TrainingData
 from pipe_seg.schema import FOLDERS, Annotation, Box
 from tests.conftest import Command
 
@@ -130,6 +131,12 @@ def test_the_new_version_holds_the_refined_pixels_and_leaves_the_rest(
             path.name for path in (folder / FOLDERS["ps"] / kind).rglob("*.*")
         }
     assert list((folder / FOLDERS["pbs"] / "labels" / "train").iterdir()), "what was refined from is as it was"
+
+
+def test_its_card_counts_refined_boxes_and_no_training_is_warned(built: Dataset) -> None:
+    assert [built.card["splits"][split]["refined_boxes"] for split in ("train", "validation")] == [8, 0]
+    assert "8 boxes of train are refined" in (built.path / "DATA_CARD.md").read_text("utf-8")
+    assert not TrainingData("pbs+ps", {"pbs": built}).mixes_bare_boxes
 
 
 def test_frames_in_folders_of_their_own_are_refined_too(folder: Path, tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def test_what_teachers_answered_is_learnt_and_written_down(
 ) -> None:
     first, second = sorted(runs.iterdir())
     flags = ["--dataset", "pbs+ps", "--manual-dir", folder, "--runs", tmp_path, *TINY_FLAGS]
-    cli("train", *flags, "--teacher", first, "--teacher", second / "model", "-s", "joint.epochs=1")
+    done = cli("train", *flags, "--teacher", first, "--teacher", second / "model", "-s", "joint.epochs=1")
+    assert "note: no box here is refined" in done.stderr
     told = json.loads((last(tmp_path) / "trainer" / "artifact.json").read_text())
     assert told["section"]["teachers"] == [str(first / "model"), str(second / "model")]
     assert told["details"]["teachers"] == [Model(run / "model").digest for run in (first, second)]
