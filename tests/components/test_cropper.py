@@ -225,7 +225,7 @@ def test_what_is_found_is_held_against_contours_that_were_held_out(folder: Path)
 
 
 def test_boxes_are_refined_by_it_and_nobody_serves_it(
-    folder: Path, runs: Path, cropped_runs: Path, cli: Command, tmp_path: Path
+    folder: Path, cropped_runs: Path, cli: Command, tmp_path: Path
 ) -> None:
     out = tmp_path / "refined"
     command = ("data", "refine", "last", "--runs", cropped_runs, "--manual-dir", folder)
