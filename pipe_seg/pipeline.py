@@ -83,7 +83,7 @@ def train(
     for path, number in known_frames.learnt_before(data, before | {model.path: model.extras for model in teachers}):
         say(f"note: {path} learnt from {number} of these validation frames: scores on them will not be blessed")
     if data.mixes_bare_boxes and not settings.trainer.denoises:
-        say("note: no box here is refined; mixed so, they added nothing to contours alone; expected `data refine` first")
+        say("note: no box here is refined; mixed so, they add nothing to contours; expected `data refine` first")
     digests = {dataset: dataset.digest for dataset in data.datasets.values()}
     with ExitStack() as held, workers.together():
         run = None
