@@ -1,6 +1,8 @@
 """Models → what they say of the pixels in a frame's boxes."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import repeat
 from typing import Any
 
@@ -24,34 +26,47 @@ class Asked:
 
     def margins(self, data: bytes, boxes: Sequence[Box]) -> Iterator[list[np.ndarray]]:
         """Give, for each box and each model, (height, width) logits above its own threshold."""
-        answers = [model.margins(data, boxes) for model in self._models]
-        for found in zip(*answers, strict=True):
-            yield list(found)
+        crops = cache(partial(_crops, data, boxes))  # cut once for all models of one margin
+        answers = [
+            repeat(model.logits(data), len(boxes)) if model.reach is None else map(model.spread, crops(model.reach))
+            for model in self._models
+        ]
+        yield from map(list, zip(*answers, strict=True))
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """A box with its surroundings as a file: its ``place`` in a frame of ``size`` (height, width) px."""
+
+    size: tuple[int, int]
+    place: tuple[slice, slice]
+    data: bytes
 
 
 class _One:
-    """One model and the logit above which it says defect."""
+    """One model, the margin of the crops it learnt from if it did, and the logit above which it says defect."""
 
     def __init__(self, model: Model, threshold: float | None) -> None:
-        self._loaded, self._reach = LoadedModel(model.saved_model), model.crop_margin
+        self._loaded, self.reach = LoadedModel(model.saved_model), model.crop_margin
         self._limit = _logit(np.float32(threshold or model.threshold))
 
-    def margins(self, data: bytes, boxes: Sequence[Box]) -> Iterator[np.ndarray]:
-        """Give (height, width) logits above the limit for each box; the lowest where a crop did not reach."""
-        if self._reach is None:
-            yield from repeat(self._logits(data), len(boxes))
-            return
-        pixels = images.decode(data)
-        height, width = pixels.shape[:2]
-        for box in boxes:
-            place = raster.inside(box, height, width, self._reach)
-            found = np.full((height, width), _logit(np.float32(0)), np.float32)
-            found[place] = self._logits(images.encode(np.ascontiguousarray(pixels[place]), ".png"))
-            yield found
-
-    def _logits(self, data: bytes) -> np.ndarray:
+    def logits(self, data: bytes) -> np.ndarray:
+        """Give (height, width) logits above the limit."""
         logits: np.ndarray = _logit(self._loaded.probability(data)) - self._limit
         return logits
+
+    def spread(self, crop: _Crop) -> np.ndarray:
+        """Give them for the whole frame; the lowest where the crop does not reach."""
+        found = np.full(crop.size, _logit(np.float32(0)), np.float32)
+        found[crop.place] = self.logits(crop.data)
+        return found
+
+
+def _crops(data: bytes, boxes: Sequence[Box], reach: float) -> list[_Crop]:
+    pixels = images.decode(data)
+    height, width = pixels.shape[:2]
+    places = [raster.inside(box, height, width, reach) for box in boxes]
+    return [_Crop((height, width), at, images.encode(np.ascontiguousarray(pixels[at]), ".png")) for at in places]
 
 
 def _logit(probability: Any) -> Any:
