@@ -75,14 +75,12 @@ def train(
     strategy = devices.strategy(settings.trainer.strategy, say)  # before TensorFlow is used for anything else
     workers = Workers(strategy)
     data = training_data(settings, name, manual_dir, say)
-    teachers = [Model(Path(teacher)) for teacher in settings.trainer.teachers]
-    data.check_teachers(teachers)
     if init and look(init.model) != look(data.contours):
         say(f"note: {init.path} learnt from {look(init.model)}, and these are {look(data.contours)}")
     before = {init.path: init.trained.path} if init else {}
-    for path, number in known_frames.learnt_before(data, before | {model.path: model.extras for model in teachers}):
+    for path, number in known_frames.learnt_before(data, before):
         say(f"note: {path} learnt from {number} of these validation frames: scores on them will not be blessed")
-    if data.mixes_bare_boxes and not settings.trainer.denoises:
+    if data.mixes_bare_boxes:
         say("note: no box here is refined; mixed so, they add nothing to contours; expected `data refine` first")
     digests = {dataset: dataset.digest for dataset in data.datasets.values()}
     with ExitStack() as held, workers.together():
@@ -98,13 +96,9 @@ def train(
             say(f"run {run.path}")
         run = _shared(run, data, workers)
         batch_size = trainer.global_batch_size(settings, name, strategy, say)
-        if settings.trainer.denoises:
-            say("the network learns to denoise; the IoU of its answers says nothing")
         _fit(settings, run=run, data=data, batch_size=batch_size, strategy=strategy, init=init)
         if not workers.chief:
             say(f"worker {workers.index} is done; the chief exports and scores")
-            return run
-        if settings.trainer.denoises:
             return run
         say("exporting and scoring the exported model …")
         check_same(digests)

@@ -38,12 +38,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the last step was taken."""
-        return self.infra.path.is_dir() or self.denoised
-
-    @property
-    def denoised(self) -> bool:
-        """Whether it has learnt to denoise: another run may begin with it, and it segments nothing."""
-        return self.trained.path.is_dir() and self.trained.record["section"].get("objective") == "denoise"
+        return self.infra.path.is_dir()
 
     @property
     def trained(self) -> TrainedModel:

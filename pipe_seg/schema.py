@@ -11,8 +11,8 @@ FOLDERS = {"pbs": "PipeBoxSegmentation", "ps": "PipeSegmentation"}
 JOINT = "pbs+ps"
 SPLITS = ("train", "validation", "test")
 
-MaskSource = Literal["box", "contour", "refined", "none"]
-MASK_SOURCES: tuple[MaskSource, ...] = ("box", "contour", "refined", "none")
+MaskSource = Literal["box", "contour", "refined"]
+MASK_SOURCES: tuple[MaskSource, ...] = ("box", "contour", "refined")
 
 HEADLINE = ("iou", "dice", "iou_pooled", "dice_pooled", "iou_macro")
 MODEL_NAME = "pipe_seg"

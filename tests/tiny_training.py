@@ -24,8 +24,6 @@ SETTINGS = (
     "ps.epochs=10",
     "ps.batch_size=4",
     "ps.learning_rate=0.01",
-    "trainer.schedule=plateau",
-    "trainer.plateau_epochs=1",
     "trainer.early_stopping_epochs=6",
     "trainer.precision=bfloat16",
     "trainer.strategy=mirrored",
@@ -35,7 +33,7 @@ SETTINGS = (
 
 
 def settings(*overrides: str) -> Config:
-    """Give the configuration: dropout, augmentation, shuffle, plateau, early stopping, bfloat16, two replicas."""
+    """Give the configuration: dropout, augmentation, shuffle, early stopping, bfloat16, two replicas."""
     return config.load(None, (*SETTINGS, *overrides), unlock=True)
 
 

@@ -13,8 +13,7 @@ def summary(run: Run) -> str:
     """Give the scores with their intervals, the verdict and where to look."""
     scores = run.scores
     if scores is None:
-        why = "it learnt to denoise, not to segment" if run.denoised else "it was not evaluated"
-        return f"run        {run.path}\nno scores: {why}"
+        return f"run        {run.path}\nno scores: it was not evaluated"
     return f"run        {run.path}\n{judged(scores, run.evaluation.path)}"
 
 
@@ -56,8 +55,6 @@ def rendered(scores: dict[str, Any]) -> str:
 
 def next_steps(run: Run, dataset: str) -> str:
     """Give the commands a person would type now."""
-    if run.denoised:
-        return f"next       python cli.py train --dataset ps --init {run.path}"
     if (run.scores or {}).get("cropped"):
         return f"next       python cli.py data refine {run.path} --manual-dir DIR --out REFINED"
     steps = ["python cli.py tensorboard", f"python cli.py predict {run.path} IMAGES --out predictions"]

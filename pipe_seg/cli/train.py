@@ -43,18 +43,6 @@ from pipe_seg.schema import JOINT
     default=None,
     help="The same seed, the same weights (default), or what is quickest: -s trainer.deterministic=.",
 )
-@click.option(
-    "--objective",
-    type=click.Choice(["segment", "denoise"]),
-    help="denoise: learn what frames look like, no labels needed, for --init: -s trainer.objective=.",
-)
-@click.option(
-    "--teacher",
-    "teachers",
-    multiple=True,
-    metavar="RUN|MODEL",
-    help="Learn also what an exported model answers; of several, the mean: -s trainer.teachers=.",
-)
 @click.option("--name", "person", metavar="NAME", help="Who trains, in Latin letters [default: your login].")
 @options.runs
 @options.as_json
@@ -69,8 +57,6 @@ def train(
     strategy: str | None,
     batch_size: str | None,
     deterministic: bool | None,
-    objective: str | None,
-    teachers: tuple[str, ...],
     person: str | None,
     runs: Path,
     as_json: bool,
@@ -85,8 +71,6 @@ def train(
     short = {
         "trainer.strategy": strategy,
         "trainer.deterministic": deterministic,
-        "trainer.objective": objective,
-        "trainer.teachers": [str(run_folder.find_model(name, runs).path.absolute()) for name in teachers] or None,
         f"{recipe}.batch_size": None if batch_size == "auto" else batch_size,
     }
     chosen = (*overrides, *(f"{key}={value}" for key, value in short.items() if value is not None))

@@ -8,13 +8,12 @@ from typing import Any
 import tensorflow as tf
 
 from pipe_seg.config import Config
-from pipe_seg.data import augmentation, denoising, examples, supervision
+from pipe_seg.data import augmentation, examples, supervision
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.data.training_data import TrainingData
 from pipe_seg.schema import JOINT
 
 Batch = tuple[Any, dict[str, Any]]
-SPOILT = 5
 
 
 def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> TransformedExamples:
@@ -33,8 +32,8 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
 
     Returns:
         Batches of (image, target): (batch, height, width, 3) uint8 RGB, and what ``nn.supervision`` takes: ``mask``
-        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``; with a teacher ``plain``
-        too: the images before their looks were changed.
+        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``; with
+        ``affinity_weight`` ``plain`` too: the images before their looks were changed.
     """
     seed = config.seed
     mixture = _mixture(config, data, split, batch_size)
@@ -99,12 +98,10 @@ def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, Any, An
         image, planes, boxes = augmentation.move(image, planes, boxes, key)
     plain = image
     if section.augment:
-        image = augmentation.spoil(image, planes, key, section.camera)
+        image = augmentation.spoil(image, planes, key)
     told = {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
-    if config.keeps_plain:
+    if config.supervision.looks_alike:
         told["plain"] = plain
-    if config.trainer.denoises:
-        image, told["mask"] = denoising.lesson(image, planes[..., -1:], tf.random.fold_in(key, SPOILT))
     return image, told
 
 

@@ -56,16 +56,11 @@ class ExampleGenSection(Section):
 
 
 class TransformSection(Section):
-    """Examples → batches.
-
-    ``camera``: how often augmentation shows the faults of a recording (dark corners, glare, motion, few pixels,
-    text, JPEG), as a factor on each one's own share; 0 for never.
-    """
+    """Examples → batches."""
 
     image_height_px: int = locked(256, "the network, its batches and the exported graph share it", ge=16, le=4096)
     image_width_px: int = locked(320, "the network, its batches and the exported graph share it", ge=16, le=4096)
     augment: bool = True
-    camera: float = Field(0.0, ge=0, le=3)
     cache: bool = True
 
 
@@ -88,10 +83,7 @@ class SupervisionSection(Section):
     (``fill_weight``; a ``fill_tolerance`` of that share is left open; where ``seen_share`` of the box is in view).
     How many that is comes from the contours; ``fill_rates`` stand for classes that no contour shows, and for all
     where ``measure_fill`` is off. ``edge_band``, a share of the side and at least ``edge_band_px`` of the network's,
-    is untold on both sides of an edge; ``ignore_paint`` leaves untold what is painted over a frame in a
-    green that no pipe has, as inspectors' arrows are. ``box_weight``: what a frame with boxes counts beside one with
-    contours. ``consistency_weight``: inside loose boxes and after a quarter of the steps, what the moving average is
-    sure of when it sees the frame as it is teaches the network that sees it changed; 0 for no such teacher.
+    is untold on both sides of an edge. ``box_weight``: what a frame with boxes counts beside one with contours.
     ``affinity_weight``: neighbours in loose boxes that look alike are of one kind; 0 for no such term.
     ``shape_prior_weight``: when the likeliest pixels of a box are looked for, a pixel is so many logits less likely for
     half a side of it away from where such defects lie: at the rim, if they fill less than 0.3, else in the middle.
@@ -108,8 +100,6 @@ class SupervisionSection(Section):
     fill_tolerance: float = Field(0.3, ge=0, le=1)
     seen_share: float = Field(0.8, ge=0, le=1)
     box_weight: float = Field(1.0, ge=0)
-    ignore_paint: bool = False
-    consistency_weight: float = Field(0.0, ge=0)
     affinity_weight: float = Field(0.0, ge=0)
     shape_prior_weight: float = Field(0.0, ge=0, le=8)
 
@@ -118,87 +108,57 @@ class SupervisionSection(Section):
         """Whether the loss looks at the frame's colours."""
         return self.boxes == "routed" and self.affinity_weight > 0
 
-    @property
-    def consistent(self) -> bool:
-        """Whether the moving average teaches inside boxes."""
-        return self.boxes == "routed" and self.consistency_weight > 0
-
 
 class ModelSection(Section):
     """The network.
 
     ``encoder``: ``plain`` and ``residual`` are ours and learn from nothing; the others bring features of
     photographs. ``weights``: what those begin with: ``imagenet``, a file, or ``none``. ``depth`` is that of ours;
-    the others halve a frame five times. ``frozen_statistics``: batch statistics of such an encoder stay as they came.
+    the others halve a frame five times.
     """
 
     encoder: Literal["plain", "residual", "efficientnet_lite0", "efficientnetv2b0", "mobilenetv2", "resnet50v2"] = (
         locked("plain", "weights of one encoder do not fit the other")
     )
     weights: str = Field("imagenet", min_length=1)
-    frozen_statistics: bool = False
     width: int = locked(32, "weights of one width do not fit another", ge=1, le=512)
     depth: int = locked(4, "weights of one depth do not fit another", ge=1, le=7)
     norm: Literal["batch", "group"] = locked("batch", "weights of one normalisation do not fit the other")
     dropout: float = locked(0.1, "measured together with width and depth", ge=0, lt=1)
 
-    @model_validator(mode="after")
-    def _freezes(self) -> "ModelSection":
-        if self.frozen_statistics and self.encoder in ("plain", "residual"):
-            raise ValueError("frozen_statistics: only of an encoder that brings weights")
-        return self
-
 
 class TrainerSection(Section):
     """Examples → a trained model.
 
-    ``objective``: ``denoise`` learns from frames alone what they look like, for another training to begin with;
     ``keep``: ``best`` is the epoch with the highest validation IoU; with ``last`` validation chooses nothing and ends
-    nothing early; ``encoder_frozen_share``: for so much of the steps the encoder has no gradient, so that a decoder
-    that begins from nothing does not spoil it; ``deep_supervision``: so many coarser stages of the decoder have a head
-    of their own while they learn, each of half the weight of the next finer one; ``schedule``: ``cosine`` ends at
-    ``final_rate_share`` of the rate; ``plateau`` multiplies it by ``plateau_factor`` after ``plateau_epochs`` without
-    a better validation IoU, down to that share; ``accumulate``: in how many parts a batch is computed, for less
-    memory; ``teachers``: exported models, the mean of whose answers on frames before their looks are changed makes up
-    ``taught_share`` of the loss, the labels the rest; ``deterministic``: the same seed gives the same weights on the
-    same machine; ``checkpoint_every_s``: at most so much work is lost, 0 for after every call; ``checkpoints_kept``:
+    nothing early; ``schedule``: ``cosine`` ends at ``final_rate_share`` of the rate; ``accumulate``: in how many parts
+    a batch is computed, for less memory; ``deterministic``: the same seed gives the same weights on the same machine;
+    ``checkpoint_every_s``: at most so much work is lost, 0 for after every call; ``checkpoints_kept``:
     the last so many; ``skipped_steps``: how many steps in a row may be not finite before training goes back to the
     last checkpoint; ``memory_gib``: what ``--batch-size auto`` may fill, all that is free where it is not given.
     """
 
-    objective: Literal["segment", "denoise"] = "segment"
     keep: Literal["best", "last"] = "best"
     strategy: Literal["auto", "one", "mirrored", "multiworker"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     deterministic: bool = True
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant"] = "cosine"
     warmup_share: float = Field(0.05, ge=0, lt=1)
     final_rate_share: float = Field(0.01, ge=0, le=1)
-    plateau_epochs: int = Field(5, ge=1)
-    plateau_factor: float = Field(0.5, gt=0, lt=1)
     ema_momentum: float = Field(0.99, ge=0, lt=1)
-    deep_supervision: int = Field(0, ge=0, le=4)
-    encoder_frozen_share: float = Field(0.0, ge=0, lt=1)
     gradient_clip_norm: float = Field(1.0, gt=0)
     early_stopping_epochs: int = Field(15, ge=1)
     steps_per_call: int = Field(8, ge=1)
     accumulate: int = Field(1, ge=1, le=4096)
-    teachers: tuple[str, ...] = ()
-    taught_share: float = Field(0.5, gt=0, le=1)
     checkpoint_every_s: float = Field(300, ge=0)
     checkpoints_kept: int = Field(2, ge=2, le=100)
     skipped_steps: int = Field(3, ge=1)
     memory_gib: float | None = Field(None, gt=0)
 
     @property
-    def denoises(self) -> bool:
-        """Whether what comes out segments nothing."""
-        return self.objective == "denoise"
-
-    @property
     def chooses(self) -> bool:
         """Whether validation chooses the epoch and may end training early."""
-        return self.keep == "best" and not self.denoises
+        return self.keep == "best"
 
 
 Threshold = Annotated[float | Literal["auto"], BeforeValidator(_threshold)]
@@ -227,16 +187,14 @@ class ExportSection(Section):
     """The model → a SavedModel.
 
     ``flip``: the mirrored frame is asked for too; ``scale``: the network is asked at so many times the size at which
-    it learnt (Touvron et al., arXiv 1906.06423); ``tile_scale``: above 1, frames are fitted to so many times that size
-    and answered in overlapping tiles; ``minimum_blob``: share of the frame under which a claimed blob is taken back,
-    ``auto`` is chosen on validation; ``target_recall``: the threshold is the highest that finds this share of the
-    defect's pixels on validation, instead of the one with the highest IoU, and no claim is taken back.
+    it learnt (Touvron et al., arXiv 1906.06423); ``minimum_blob``: share of the frame under which a claimed blob is
+    taken back, ``auto`` is chosen on validation; ``target_recall``: the threshold is the highest that finds this share
+    of the defect's pixels on validation, instead of the one with the highest IoU, and no claim is taken back.
     """
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     flip: bool = True
     scale: float = Field(1.0, ge=0.5, le=4)
-    tile_scale: float = Field(1.0, ge=1, le=8)
     minimum_blob: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     target_recall: float | None = Field(None, gt=0, le=1)
 
@@ -283,16 +241,6 @@ class Config(Section):
         """Give the part that belongs to ``pbs``, ``ps`` or ``pbs+ps``."""
         recipe: Recipe = self.joint if dataset == JOINT else getattr(self, dataset)
         return recipe
-
-    @property
-    def is_taught(self) -> bool:
-        """Whether the loss hears a teacher, who sees frames before their looks are changed."""
-        return not self.trainer.denoises and (self.supervision.consistent or bool(self.trainer.teachers))
-
-    @property
-    def keeps_plain(self) -> bool:
-        """Whether frames go along as they are, beside those whose looks are changed: for a teacher or their colours."""
-        return self.is_taught or (self.supervision.looks_alike and not self.trainer.denoises)
 
     def to_yaml(self) -> str:
         """Give the text that ``load`` reads back to an equal configuration."""

@@ -2,22 +2,18 @@
 
 Geometry is one projective warp of image, mask and padding stacked together, so they cannot part; light is
 one look-up table a channel. Ranges follow what CCTV crawlers do: roll, zoom, exposure, white balance,
-focus, sensor noise; ``camera`` has what else recordings suffer. Nothing is flipped upside down: gravity is
-information in a pipe.
+focus, sensor noise. Nothing is flipped upside down: gravity is information in a pipe.
 """
 
 from typing import Any
 
 import tensorflow as tf
 
-from pipe_seg.data import camera
-
 ROLL_DEGREES = 15.0
 ZOOM = (0.75, 1.5)
 SHIFT = 0.12
 TILT = 0.12
 LEVEL = 128
-RECORDED = 4
 
 
 def key(seed: int, epoch: Any, example: Any) -> Any:
@@ -26,7 +22,7 @@ def key(seed: int, epoch: Any, example: Any) -> Any:
     return tf.random.fold_in(base, tf.cast(example, tf.int32))
 
 
-def augment(image: Any, planes: Any, boxes: Any, seed: Any, often: float = 0.0) -> tuple[Any, Any, Any]:
+def augment(image: Any, planes: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]:
     """Change one example.
 
     Args:
@@ -36,13 +32,12 @@ def augment(image: Any, planes: Any, boxes: Any, seed: Any, often: float = 0.0) 
         boxes: (n, 5) float32: left, top, right, bottom in px, and a share. Where one is not 0 the frame stays
             upright, so that boxes stay boxes.
         seed: from ``key``.
-        often: how often the faults of ``camera`` appear, as a factor.
 
     Returns:
         The three, same shapes and types; corners of boxes may lie outside the frame.
     """
     moved, planes, boxes = move(image, planes, boxes, seed)
-    return spoil(moved, planes, seed, often), planes, boxes
+    return spoil(moved, planes, seed), planes, boxes
 
 
 def move(image: Any, planes: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]:
@@ -52,12 +47,10 @@ def move(image: Any, planes: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]
     return warp(image, planes, boxes, numbers)
 
 
-def spoil(image: Any, planes: Any, seed: Any, often: float = 0.0) -> Any:
+def spoil(image: Any, planes: Any, seed: Any) -> Any:
     """Do the half of ``augment`` that changes how a frame looks, where it is a frame."""
     _, light, focus, grain = tf.unstack(tf.random.split(seed, 4))
     image = add_noise(defocus(relight(image, light), focus), grain)
-    if often:
-        image = camera.record(image, tf.random.fold_in(seed, RECORDED), often)
     return image * planes[..., -1:]
 
 

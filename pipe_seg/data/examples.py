@@ -91,8 +91,12 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     this process, or on Beam's workers where Beam options were given; the records are the same.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release.", "1.1.0": "boxes/refined."}
+    VERSION = tfds.core.Version("1.2.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "Initial release.",
+        "1.1.0": "boxes/refined.",
+        "1.2.0": "mask_source without `none`.",
+    }
     BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
         tfds.core.BuilderConfig(name="default", description="Your own frames, from the manual folder."),
         tfds.core.BuilderConfig(name="synthetic", description="Rendered frames: no download, no proof of quality."),

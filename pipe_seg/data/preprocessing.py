@@ -9,9 +9,6 @@ from typing import Any
 import tensorflow as tf
 
 MASK_LEVEL = 0.5
-PAINT_LEVEL = 150
-PAINT_EXCESS = 70
-PAINT_REACH_PX = 3
 
 
 def decode(image_bytes: Any) -> Any:
@@ -42,15 +39,6 @@ def letterbox_mask(mask: Any, target: tuple[int, int]) -> Any:
     height, width = fitted_size(tf.shape(mask)[0], tf.shape(mask)[1], target)
     resized = tf.image.resize(tf.cast(mask, tf.float32), (height, width), antialias=True)
     return tf.image.pad_to_bounding_box(tf.cast(resized >= MASK_LEVEL, tf.uint8), 0, 0, *target)
-
-
-def painted(image: Any) -> Any:
-    """Give (height, width, 1) uint8: 1 within ``PAINT_REACH_PX`` of a green that outdoes red and blue by far."""
-    red, green, blue = tf.unstack(tf.cast(image, tf.int32), axis=-1)
-    found = (green > PAINT_LEVEL) & (green - tf.maximum(red, blue) > PAINT_EXCESS)
-    side = 2 * PAINT_REACH_PX + 1
-    near = tf.nn.max_pool2d(tf.cast(found, tf.float32)[None, ..., None], side, 1, "SAME")[0]
-    return tf.cast(near, tf.uint8)
 
 
 def valid_area(height: Any, width: Any, target: tuple[int, int]) -> Any:

@@ -18,7 +18,6 @@ from pipe_seg.schema import CLASS_NAMES, MASK_SOURCES
 
 BOXES = 8
 CONTOUR = MASK_SOURCES.index("contour")
-UNLABELLED = MASK_SOURCES.index("none")
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,7 @@ def fit(
     coarse = ~drawn & (section.boxes == "routed")
     untold, loose = _route(tf.boolean_mask(corners, ~refined), tf.boolean_mask(shares, ~refined), size, section)
     untold &= coarse & ~tf.reduce_any(_covers(tf.boolean_mask(corners, refined), size), 0)
-    untold |= example["mask_source"] == UNLABELLED
     told = inside * tf.cast(~untold, tf.uint8)[..., None]
-    if section.ignore_paint:
-        told *= 1 - preprocessing.letterbox_mask(preprocessing.painted(image), size)
     planes = tf.concat([mask * told, told, inside], -1)
     weight = tf.where(drawn, 1.0, section.box_weight)
     return Fitted(preprocessing.letterbox(image, size), planes, tf.where(coarse, loose, 0.0), weight)

@@ -1,12 +1,11 @@
 """What one training is made of: the built datasets it learns from and the contours that judge it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipe_seg.artifacts import Dataset, Model
-from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.schema import JOINT
 
 
@@ -34,21 +33,6 @@ class TrainingData:
     def contours(self) -> Dataset:
         """PS, or PBS where there is nothing better."""
         return self.datasets.get("ps") or self.datasets["pbs"]
-
-    def check_teachers(self, teachers: Sequence[Model]) -> None:
-        """Make sure that teachers know such images.
-
-        Raises:
-            ConfigError: one learnt from whole frames and these are boxes cut out of theirs, or the other way round.
-        """
-        here = look(self.contours)
-        wrong = [
-            Problem(teacher.path, f"this teacher learnt from {look(teacher)}", expected=f"one of {here}")
-            for teacher in teachers
-            if look(teacher) != here
-        ]
-        if wrong:
-            raise ConfigError(*wrong)
 
     @property
     def mixes_bare_boxes(self) -> bool:

@@ -8,7 +8,6 @@ TensorFlow's padding, as its ImageNet weights were trained; they come in the whe
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ def _blocks() -> Iterator[tuple[int, int, int, int]]:
             yield kernel, 1 if repeat else stride, expansion, filters
 
 
-def application(name: str, image: Any, dtype: str, *, frozen: bool) -> list[Any]:
+def application(name: str, image: Any, dtype: str) -> list[Any]:
     """Give the last tensor at 1/2, 1/4 … 1/32 of ``image`` of a network of ``keras.applications``.
 
     Its batch normalisation is ours: statistics of all replicas, finite whatever comes.
@@ -86,7 +85,6 @@ def application(name: str, image: Any, dtype: str, *, frozen: bool) -> list[Any]
         name: one of ``APPLICATIONS``.
         image: (batch, height, width, 3) float32, 0…255 RGB, sides multiples of 32.
         dtype: what is computed in.
-        frozen: leave batch statistics as they are.
     """
     maker, preprocess = APPLICATIONS[name]
     with _policy(dtype):
@@ -94,19 +92,16 @@ def application(name: str, image: Any, dtype: str, *, frozen: bool) -> list[Any]
         last = {layer.output.shape[1]: layer.name for layer in base.layers if len(layer.output.shape) == 4}
         wanted = [last[PROBE_PX >> level] for level in range(1, HALVINGS + 1)]
         base = maker(include_top=False, weights=None, input_shape=(None, None, 3))
-        ours = partial(_ours, frozen=frozen)
-        base = keras.models.clone_model(base, clone_function=ours, call_function=_without_mask)
+        base = keras.models.clone_model(base, clone_function=_ours, call_function=_without_mask)
         encoder = keras.Model(base.input, [base.get_layer(layer).output for layer in wanted], name="encoder")
         found: list[Any] = encoder(preprocess(image))
     return found
 
 
-def _ours(layer: keras.layers.Layer, *, frozen: bool) -> keras.layers.Layer:
+def _ours(layer: keras.layers.Layer) -> keras.layers.Layer:
     if not isinstance(layer, keras.layers.BatchNormalization):
         return layer.__class__.from_config(layer.get_config())
-    return FusedBatchNormalization(
-        layer.momentum, layer.epsilon, frozen=frozen, name=layer.name, dtype=layer.dtype_policy
-    )
+    return FusedBatchNormalization(layer.momentum, layer.epsilon, name=layer.name, dtype=layer.dtype_policy)
 
 
 def _without_mask(layer: keras.layers.Layer, *inputs: Any, mask: Any = None, **arguments: Any) -> Any:

@@ -42,37 +42,6 @@ def build(section: ModelSection, *, precision: str = "float32", folded: bool = F
     return keras.Model(image, logits, name="unet")
 
 
-def with_coarser_heads(network: keras.Model, levels: int) -> keras.Model:
-    """Give ``network`` with a head of its own on each of its ``levels`` next coarser stages (Lee et al., AISTATS 2015).
-
-    Returns:
-        A model that shares all layers with ``network`` and gives a list of logits at the image's size, the
-        network's own first; ``network`` itself where ``levels`` is 0.
-
-    Raises:
-        ConfigError: the network has fewer stages.
-    """
-    if not levels:
-        return network
-    known = {layer.name for layer in network.layers}
-    answers = [network.output]
-    for level in range(1, levels + 1):
-        name = f"decoder_{level}_conv_1_relu"
-        if name not in known:
-            raise ConfigError(
-                Problem("trainer.deep_supervision", "more than the network has", None, levels, str(level - 1))
-            )
-        x = keras.layers.Conv2D(1, 1, name=f"head_{level}", dtype="float32")(network.get_layer(name).output)
-        x = keras.layers.UpSampling2D(1 << level, interpolation="bilinear", name=f"wide_{level}", dtype="float32")(x)
-        answers.append(CropLike(name=f"logits_{level}", dtype="float32")([x, network.input]))
-    return keras.Model(network.input, answers, name="unet_with_coarser_heads")
-
-
-def is_decoder(variable: Any) -> bool:
-    """Give whether a variable of ``build`` belongs to the decoder or the head, not to the encoder."""
-    return str(variable.path).startswith(("decoder_", "head"))
-
-
 def load_weights(network: keras.Model, path: Path) -> None:
     """Fill ``network`` from a Keras weights file, wholly.
 
@@ -104,8 +73,7 @@ class _Style:
         padded = PadToMultiple(2**encoders.HALVINGS, name="pad", dtype="float32")(image)
         if self.section.encoder == encoders.LITE0:
             return [None, *encoders.lite0(padded, self.pretrained, self.dtype)]
-        frozen = self.section.frozen_statistics
-        return [None, *encoders.application(self.section.encoder, padded, self.dtype, frozen=frozen)]
+        return [None, *encoders.application(self.section.encoder, padded, self.dtype)]
 
     def own_features(self, image: Any) -> list[Any]:
         section = self.section
@@ -161,8 +129,7 @@ class _Style:
         dtype = "float32" if slow else self.dtype
         x = layer(**arguments, padding="same", use_bias=self.folded, name=name, dtype=dtype)(x)
         if not self.folded:
-            frozen = self.section.frozen_statistics
-            x = FusedBatchNormalization(frozen=frozen, name=f"{name}_norm", dtype=self.dtype)(x)
+            x = FusedBatchNormalization(name=f"{name}_norm", dtype=self.dtype)(x)
         return keras.layers.Activation(activation, name=f"{name}_relu", dtype=self.dtype)(x) if activation else x
 
     def norm(self, filters: int, name: str) -> keras.layers.Layer:

@@ -21,15 +21,13 @@ class FusedBatchNormalization(keras.layers.Layer):
     Args:
         momentum: share of the old moving statistics kept at each training step, 0…1.
         epsilon: added to the variance; the fused kernel needs more than 1.001e-5.
-        frozen: normalise with the moving statistics in training too, and leave them as they are.
     """
 
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, *, frozen: bool = False, **kwargs: Any) -> None:
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, **kwargs: Any) -> None:
         """Set the arguments; ``kwargs`` go to ``keras.layers.Layer``."""
         super().__init__(**kwargs)
         self.momentum = momentum
         self.epsilon = epsilon
-        self.frozen = frozen
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create gamma, beta and the moving statistics, one value a channel."""
@@ -44,7 +42,7 @@ class FusedBatchNormalization(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Normalise ``inputs`` (batch, height, width, channels); same shape and dtype come back."""
         normalise = _fused if keras.backend.backend() == "tensorflow" else _composed
-        if not training or self.frozen:
+        if not training:
             return normalise(self, inputs, self.moving_mean, self.moving_variance, training=False)[0]
         outputs, mean, variance = normalise(self, inputs, None, None, training=True)
         self._follow(self.moving_mean, mean)
@@ -57,7 +55,7 @@ class FusedBatchNormalization(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Give the arguments that rebuild this layer."""
-        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon, "frozen": self.frozen}
+        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
 
 
 def _composed(

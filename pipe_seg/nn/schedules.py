@@ -6,18 +6,18 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-Schedule = Literal["cosine", "plateau", "constant"]
+Schedule = Literal["cosine", "constant"]
 
 
 @keras.saving.register_keras_serializable("pipe_seg")
 class Rate(keras.optimizers.schedules.LearningRateSchedule):
     """A linear warm-up from 0, then cosine decay (Loshchilov & Hutter, arXiv 1608.03983) or a constant rate.
 
-    What is given is multiplied by ``scale``, a variable, for what is only known while training: a plateau,
-    or numbers that are not finite.
+    What is given is multiplied by ``scale``, a variable, for what is only known while training:
+    numbers that are not finite.
 
     Args:
-        schedule: ``cosine``, ``plateau`` (constant until ``scale`` is lowered) or ``constant``.
+        schedule: ``cosine`` or ``constant``.
         peak: the rate after the warm-up.
         steps: the length of the training.
         warmup_share: share of ``steps`` over which the rate rises.

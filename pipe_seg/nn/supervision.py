@@ -16,25 +16,23 @@ from typing import Any
 from keras import ops
 
 from pipe_seg.config import SupervisionSection
-from pipe_seg.nn.losses import BinaryCrossentropy, ImageLoss
+from pipe_seg.nn.losses import ImageLoss
 
 SHARPNESS = 2.0
 FAR = -1e4
 RANGE = 16.0
 BISECTIONS = 12
-SURE = 0.75
 RIM_FILL = 0.3  # a class that fills less of its boxes than that is taken for rings
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # of eight the four that lie ahead: each pair once
 
 
 class RoutedLoss:
-    """``criterion`` on told pixels, plus what loose boxes say; ``taught_share`` of it goes to what a teacher says."""
+    """``criterion`` on told pixels, plus what loose boxes say."""
 
-    def __init__(self, section: SupervisionSection, criterion: ImageLoss, taught_share: float = 0.0) -> None:
-        """Take the weights of the terms, the loss of told pixels, and what trained models' answers count."""
+    def __init__(self, section: SupervisionSection, criterion: ImageLoss) -> None:
+        """Take the weights of the terms and the loss of told pixels."""
         self._section = section
         self._criterion = criterion
-        self._taught_share = taught_share
 
     def __call__(self, target: dict[str, Any], logits: Any) -> Any:
         """Give (batch,) float32.
@@ -42,9 +40,7 @@ class RoutedLoss:
         Args:
             target: ``mask`` (batch, height, width, 2): defect and told, {0, 1}; ``boxes`` (batch, n, 5): left, top,
                 right, bottom in px and the usual share of defect, 0 for no box; ``weight`` (batch,): what a frame
-                counts; with ``consistency_weight`` or ``taught_share`` ``taught`` (batch, height, width, 1): a
-                teacher's probability; with ``affinity_weight`` ``plain`` (batch, height, width, 3): the frame as it
-                is, 0…255 RGB.
+                counts; with ``affinity_weight`` ``plain`` (batch, height, width, 3): the frame as it is, 0…255 RGB.
             logits: (batch, height, width, 1).
         """
         told = self._criterion.call(target["mask"], logits)
@@ -52,14 +48,7 @@ class RoutedLoss:
             told = told + self._boxes(target["boxes"], ops.cast(logits, "float32")[..., 0])
         if self._section.looks_alike:
             told = told + self._section.affinity_weight * _unlike(target["boxes"], logits, target["plain"])
-        if self._section.consistent:
-            taught = ops.cast(target["taught"], "float32")
-            told = told + self._section.consistency_weight * _agreed(target["boxes"], logits, taught)
-        told = told * ops.cast(target["weight"], "float32")
-        if not self._taught_share:
-            return told
-        taught = BinaryCrossentropy().call(target["taught"], logits)  # distillation: Hinton et al., arXiv 1503.02531
-        return (1 - self._taught_share) * told + self._taught_share * taught
+        return told * ops.cast(target["weight"], "float32")
 
     def _boxes(self, boxes: Any, logits: Any) -> Any:
         """Give (batch,): the mean over an image's boxes of their terms."""
@@ -82,18 +71,6 @@ class RoutedLoss:
         present = ops.cast(share > 0, "float32") * ops.cast(area > 0, "float32")
         terms = section.tightness_weight * crossing + section.fill_weight * fill
         return ops.sum(present * terms, 1) / ops.maximum(ops.sum(present, 1), 1.0)
-
-
-def _agreed(boxes: Any, logits: Any, taught: Any) -> Any:
-    """Give (batch,): mean over loose boxes of −ln p of what the teacher is sure of.
-
-    FixMatch: Sohn et al., NeurIPS 2020.
-    """
-    z = ops.cast(logits, "float32")
-    inside = _in_any(boxes, z.shape)[..., None]
-    sure = inside * ops.cast(ops.maximum(taught, 1 - taught) > SURE, "float32")
-    cost = ops.softplus(z) - z * ops.cast(taught > 0.5, "float32")
-    return ops.sum(sure * cost, (1, 2, 3)) / ops.maximum(ops.sum(inside, (1, 2, 3)), 1.0)
 
 
 def _unlike(boxes: Any, logits: Any, plain: Any) -> Any:

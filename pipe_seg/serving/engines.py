@@ -1,7 +1,7 @@
 """Which runtime answers: TensorFlow, or OpenVINO, which is quicker on a processor.
 
 The SavedModel stays what is published; OpenVINO takes over its bare network, and everything around it (decoding,
-letterbox, mirrored view, tiles, resizing back, threshold, PNG) stays the same graph.
+letterbox, mirrored view, resizing back, threshold, PNG) stays the same graph.
 """
 
 import importlib.util
@@ -80,9 +80,10 @@ def load_best(saved_model: Path, facts: dict[str, Any], engine: Engine) -> tuple
 
 def inference_of(facts: dict[str, Any]) -> Inference:
     """Give how a model's network is asked, as written down when it was exported."""
+    if facts.get("tile_scale", 1) != 1:
+        raise KeyError("tile_scale: frames in tiles, of an earlier version")
     height, width = facts["size_px"]
-    asked = (facts["flip"], facts["tile_scale"], facts["threshold"], facts["minimum_blob"])
-    return Inference((height, width), *asked)
+    return Inference((height, width), facts["flip"], facts["threshold"], facts["minimum_blob"])
 
 
 def openvino(network: Any, hint: str) -> Answers:

@@ -1,7 +1,7 @@
-"""What is done around the network to make its answer better: mirrored views, overlapping tiles, no specks.
+"""What is done around the network to make its answer better: mirrored views, no specks.
 
-Views and tiles take a function from frames (batch, height, width, 3) float32, 0…255, to logits (batch, height, width,
-1) and give another; specks are taken out of the logits. All work in the exported graph.
+Views take a function from frames (batch, height, width, 3) float32, 0…255, to logits (batch, height, width, 1) and
+give another; specks are taken out of the logits. All work in the exported graph.
 """
 
 import math
@@ -15,8 +15,6 @@ from pipe_seg.config import Config
 
 Answers = Callable[[Any], Any]
 
-OVERLAP = 0.5
-FLOOR = 1e-3
 BELOW = 2.0
 
 
@@ -27,14 +25,12 @@ class Inference:
     Attributes:
         size: (height, width) px at which the network is asked.
         flip: ask for the mirrored frame too, and take the mean.
-        tile_scale: how many times ``size`` a frame is fitted to; above 1 it is answered in overlapping tiles.
         threshold: probability from which a pixel is claimed.
         minimum_blob: share of the frame that a claimed blob has to have; smaller ones are taken back.
     """
 
     size: tuple[int, int]
     flip: bool = False
-    tile_scale: float = 1.0
     threshold: float = 0.5
     minimum_blob: float = 0.0
 
@@ -42,26 +38,16 @@ class Inference:
     def of(cls, config: Config, threshold: float = 0.5, minimum_blob: float = 0.0) -> "Inference":
         """Give it as configured."""
         learnt = (config.transform.image_height_px, config.transform.image_width_px)
-        size = _times(learnt, config.export.scale)
-        return cls(size, config.export.flip, config.export.tile_scale, threshold, minimum_blob)
-
-    @property
-    def fitted(self) -> tuple[int, int]:
-        """The (height, width) px that frames are fitted to."""
-        return _times(self.size, self.tile_scale)
+        height, width = (math.ceil(side * config.export.scale) for side in learnt)
+        return cls((height, width), config.export.flip, threshold, minimum_blob)
 
     def around(self, network: Answers) -> Answers:
-        """Give ``network`` as a function of frames of ``fitted`` size."""
-        answers = flipped(network) if self.flip else network
-        return tiled(answers, self.size, self.fitted) if self.tile_scale > 1 else answers
+        """Give ``network`` as a function of frames of ``size``."""
+        return flipped(network) if self.flip else network
 
     def cleared(self, logits: Any, inside: Any) -> Any:
         """Give what ``around`` answered without specks; ``inside`` (batch, height, width) is False on the padding."""
         return without_specks(logits, inside, self.threshold, self.minimum_blob) if self.minimum_blob else logits
-
-
-def _times(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    return math.ceil(size[0] * factor), math.ceil(size[1] * factor)
 
 
 def flipped(network: Answers) -> Answers:
@@ -72,36 +58,6 @@ def flipped(network: Answers) -> Answers:
         return (network(frames) + mirrored) / 2
 
     return logits
-
-
-def tiled(network: Answers, size: tuple[int, int], whole: tuple[int, int]) -> Answers:
-    """Answer frames of size ``whole`` in tiles of ``size`` that overlap by half, blended by a raised cosine."""
-    places = [(top, left) for top in _starts(size[0], whole[0]) for left in _starts(size[1], whole[1])]
-    window = _window(size[0])[:, None] * _window(size[1])[None, :]
-    padding = [
-        ((0, 0), (top, whole[0] - top - size[0]), (left, whole[1] - left - size[1]), (0, 0)) for top, left in places
-    ]
-    total = tf.add_n([tf.pad(window[None, :, :, None], pad) for pad in padding])
-
-    def logits(frames: Any) -> Any:
-        tiles = [frames[:, top : top + size[0], left : left + size[1]] for top, left in places]
-        answers = tf.split(network(tf.concat(tiles, 0)), len(tiles))
-        weighed = [tf.pad(answer * window[..., None], pad) for answer, pad in zip(answers, padding, strict=True)]
-        return tf.add_n(weighed) / total
-
-    return logits
-
-
-def _starts(tile: int, whole: int) -> list[int]:
-    """Give where tiles begin so that they cover ``whole`` and overlap by half or more."""
-    number = math.ceil((whole - tile) / (tile * (1 - OVERLAP))) + 1
-    return [round(index * (whole - tile) / max(number - 1, 1)) for index in range(number)]
-
-
-def _window(side: int) -> Any:
-    """Give (side,) float32: 1 in the middle, nearly 0 at both ends."""
-    phase = (tf.range(side, dtype=tf.float32) + 0.5) / side
-    return tf.maximum(tf.square(tf.sin(math.pi * phase)), FLOOR)
 
 
 def without_specks(logits: Any, inside: Any, threshold: float, least_share: float) -> Any:

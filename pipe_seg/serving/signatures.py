@@ -25,7 +25,7 @@ class Predictor(tf.Module):
         """Wrap ``network``."""
         super().__init__(name="predictor")
         self._inference, self._network = inference, inference.around(network)
-        self._size = inference.fitted
+        self._size = inference.size
         self._threshold = inference.threshold
         signature = [tf.TensorSpec((None, *inference.size, 3), tf.float32, "image")]
         self.network = tf.function(portable or network, input_signature=signature)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from pipe_seg.artifacts import Model
 from pipe_seg.disk import locked
 from tests import tiny_training
 from tests.conftest import ROOT, TINY_FLAGS, Command
@@ -64,17 +63,11 @@ def is_weight(item: object) -> bool:
     return isinstance(item, h5py.Dataset) and item.dtype == np.float32 and item.ndim > 0
 
 
-def test_what_teachers_answered_is_learnt_and_written_down(
-    tmp_path: Path, folder: Path, cli: Command, runs: Path
+def test_boxes_that_nobody_drew_in_are_told_of_where_contours_are_mixed_in(
+    tmp_path: Path, folder: Path, cli: Command
 ) -> None:
-    first, second = sorted(runs.iterdir())
     flags = ["--dataset", "pbs+ps", "--manual-dir", folder, "--runs", tmp_path, *TINY_FLAGS]
-    done = cli("train", *flags, "--teacher", first, "--teacher", second / "model", "-s", "joint.epochs=1")
-    assert "note: no box here is refined" in done.stderr
-    told = json.loads((last(tmp_path) / "trainer" / "artifact.json").read_text())
-    assert told["section"]["teachers"] == [str(first / "model"), str(second / "model")]
-    assert told["details"]["teachers"] == [Model(run / "model").digest for run in (first, second)]
-    assert "no such run" in cli("train", *flags, "--teacher", "nobody", code=2).stderr
+    assert "note: no box here is refined" in cli("train", *flags, "-s", "joint.epochs=1").stderr
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, folder: Path, cli: Command, runs: Path) -> None:
@@ -138,22 +131,3 @@ def tags(run: Path) -> dict[str, list[int]]:
     accumulator = event_accumulator.EventAccumulator(str(run / "tensorboard"), {"tensors": 0})
     accumulator.Reload()
     return {tag: [event.step for event in accumulator.Tensors(tag)] for tag in accumulator.Tags()["tensors"]}
-
-
-def test_denoising_is_for_another_run_to_begin_with(tmp_path: Path, folder: Path, cli: Command) -> None:
-    runs = tmp_path / "runs"
-    common = ["--manual-dir", folder, "--runs", runs, *TINY_FLAGS]
-    told = cli("train", "--dataset", "pbs", "--objective", "denoise", *common)
-    assert "the IoU of its answers says nothing" in told.stderr
-    assert "no scores: it learnt to denoise, not to segment" in told.stdout
-    assert "train --dataset ps --init" in told.stdout
-    run = last(runs)
-    assert sorted(path.name for path in run.iterdir() if path.name in ("trainer", "model", "evaluator")) == ["trainer"]
-    losses = [row["train/loss"] for row in json.loads((run / "trainer" / "history.json").read_text("utf-8"))]
-    assert losses[-1] < losses[0]
-    assert (
-        "no exported model" in cli("predict", "last", folder, "--runs", runs, "--out", tmp_path / "out", code=2).stderr
-    )
-    json.loads(cli("runs", "list", "--runs", runs, "--json").stdout)
-    after = json.loads(cli("train", "--dataset", "ps", "--init", "last", *common, "--json").stdout)
-    assert after["scores"]["headline"]["iou"]["value"] is not None

@@ -11,9 +11,8 @@ from pipe_seg.components import example_gen, transform
 from pipe_seg.config import Config, ExampleGenSection
 from pipe_seg.data import supervision
 from pipe_seg.data.batches import TransformedExamples
-from pipe_seg.data.examples import frames, load
+from pipe_seg.data.examples import frames
 from pipe_seg.data.training_data import TrainingData
-from pipe_seg.images import encode
 
 SETTINGS = ("transform.image_height_px=64", "transform.image_width_px=80", "joint.ps_share=0.5")
 
@@ -80,10 +79,9 @@ def test_what_is_told_depends_on_who_drew_it(datasets: dict[str, Dataset]) -> No
     assert routed["mask"].numpy()[2:, ..., 0].any()
 
 
-@pytest.mark.parametrize("term", ["affinity_weight", "consistency_weight"])
-def test_frames_go_along_as_they_are_where_the_loss_looks_at_them(datasets: dict[str, Dataset], term: str) -> None:
+def test_frames_go_along_as_they_are_where_the_loss_looks_at_them(datasets: dict[str, Dataset]) -> None:
     """As they are moved, that is: each pixel belongs to its logit; only light, focus and noise are not changed."""
-    seen, told = next(iter(examples(datasets, f"supervision.{term}=1").batches(0, 0)))
+    seen, told = next(iter(examples(datasets, "supervision.affinity_weight=1").batches(0, 0)))
     without, untold = next(iter(examples(datasets).batches(0, 0)))
     np.testing.assert_array_equal(seen.numpy(), without.numpy())
     assert "plain" not in untold
@@ -91,28 +89,10 @@ def test_frames_go_along_as_they_are_where_the_loss_looks_at_them(datasets: dict
     plain, lit = (images.numpy().astype(float).reshape(4, -1) for images in (told["plain"], seen))
     assert (plain != lit).any(1).all()
     assert min(np.corrcoef(*pair)[0, 1] for pair in zip(plain, lit, strict=True)) > 0.8
-    _, filled = next(iter(examples(datasets, f"supervision.{term}=1", "supervision.boxes=filled").batches(0, 0)))
-    assert "plain" not in filled
-
-
-def test_paint_and_the_faults_of_a_recording_are_asked_for_by_name(datasets: dict[str, Dataset]) -> None:
-    plain, faulty = (
-        next(iter(examples(datasets, f"transform.camera={often}", name="ps").batches(0, 0))) for often in (0, 3)
+    _, filled = next(
+        iter(examples(datasets, "supervision.affinity_weight=1", "supervision.boxes=filled").batches(0, 0))
     )
-    assert (plain[0].numpy() != faulty[0].numpy()).any()
-    np.testing.assert_array_equal(plain[1]["mask"].numpy(), faulty[1]["mask"].numpy())
-    example = {**next(iter(load(datasets["ps"].path, "train")))}
-    image = np.full((64, 80, 3), 128, np.uint8)
-    image[20:30, 20:30] = (20, 240, 30)
-    example |= {
-        "image": encode(image[..., ::-1], ".png"),
-        "segmentation_mask": np.ones((64, 80, 1), np.uint8),
-    }
-    for ignored in (False, True):
-        section = settings(f"supervision.ignore_paint={ignored}").supervision
-        told = supervision.fit(example, (64, 80), section, [0.4] * 6).planes.numpy()[..., 1]
-        assert told[17:33, 17:33].any() != ignored
-        assert told.sum() == 64 * 80 - (16 * 16 if ignored else 0)
+    assert "plain" not in filled
 
 
 def test_usual_fill_is_that_of_the_contours_that_train(datasets: dict[str, Dataset]) -> None:

@@ -102,22 +102,6 @@ def test_folded_it_answers_as_it_was_trained(network: keras.Model) -> None:
     assert not any(layer.name.endswith("_norm") for layer in folded.layers)
 
 
-def test_frozen_statistics_stay_as_they_came(network: keras.Model) -> None:
-    frozen = models.build(section(frozen_statistics=True))
-    encoders.load(frozen, section())
-    layer = frozen.get_layer("encoder_3_depthwise_norm")
-    before = layer.get_weights()
-    frozen(np.random.default_rng(2).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32), training=True)
-    for old, new in zip(before, layer.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
-@pytest.mark.parametrize("encoder", ["plain", "residual"])
-def test_statistics_that_nothing_freezes_are_refused(encoder: str) -> None:
-    with pytest.raises(ValueError, match="only of an encoder that brings weights"):
-        ModelSection.model_validate({"encoder": encoder, "frozen_statistics": True})
-
-
 def test_a_network_of_keras_answers_as_keras_has_it_and_its_statistics_follow_ours() -> None:
     source = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(None, None, 3))
     rng = np.random.default_rng(3)
@@ -125,19 +109,18 @@ def test_a_network_of_keras_answers_as_keras_has_it_and_its_statistics_follow_ou
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([rng.uniform(0.5, 1.5, w.shape).astype(np.float32) for w in layer.get_weights()])
     frame = rng.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
-    for frozen in (False, True):
-        encoder = models.build(section(encoder="mobilenetv2", frozen_statistics=frozen)).get_layer("encoder")
-        for layer in encoder.layers:
-            if layer.weights:
-                layer.set_weights(source.get_layer(layer.name).get_weights())
-        expected = source(frame, training=False).numpy()
-        np.testing.assert_allclose(encoder(frame, training=False)[-1].numpy(), expected, atol=1e-3 * expected.max())
-        norm = encoder.get_layer("block_3_depthwise_BN")
-        before = norm.get_weights()
-        encoder(np.full_like(frame, np.nan), training=True)
-        np.testing.assert_array_equal(norm.get_weights(), before)
-        encoder(frame, training=True)
-        assert np.array_equal(norm.get_weights(), before) == frozen
+    encoder = models.build(section(encoder="mobilenetv2")).get_layer("encoder")
+    for layer in encoder.layers:
+        if layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
+    expected = source(frame, training=False).numpy()
+    np.testing.assert_allclose(encoder(frame, training=False)[-1].numpy(), expected, atol=1e-3 * expected.max())
+    norm = encoder.get_layer("block_3_depthwise_BN")
+    before = norm.get_weights()
+    encoder(np.full_like(frame, np.nan), training=True)
+    np.testing.assert_array_equal(norm.get_weights(), before)
+    encoder(frame, training=True)
+    assert not np.array_equal(norm.get_weights(), before)
 
 
 def test_without_the_wheel_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

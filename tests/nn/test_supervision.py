@@ -164,31 +164,6 @@ def test_every_term_pushes_the_right_way() -> None:
         assert np.sign(inside.sum()) == sign
 
 
-def test_a_teacher_is_heard_where_it_is_sure_and_inside_boxes() -> None:
-    taught = np.full((1, SIZE, SIZE, 1), 0.5, np.float32)
-    taught[0, 8:12, 8:16] = 0.9  # 32 px of defect, of which it is sure
-    taught[0, 12:16, 8:16] = 0.1  # 32 px of background, of which it is sure
-    taught[0, 20:, 20:] = 0.99  # outside the box
-    box = (8.0, 8.0, 16.0, 24.0, 0.4)  # 8 x 16 px
-    told = target(box, told=np.zeros((SIZE, SIZE))) | {"taught": taught}
-    still: dict[str, object] = {"tightness_weight": 0, "fill_weight": 0}
-    found = cost(told, answer(sure=2.0), **still, consistency_weight=3)
-    missed, right = np.log1p(np.exp(2.0)), np.log1p(np.exp(-2.0))
-    assert found == pytest.approx(3 * (32 * missed + 32 * right) / 128, rel=1e-5)
-    assert cost(told, answer(sure=2.0), **still) == 0
-    assert cost(told | {"boxes": np.zeros((1, 8, 5), np.float32)}, answer(sure=2.0), **still, consistency_weight=3) == 0
-
-
-def test_a_share_of_the_loss_goes_to_what_trained_models_answer() -> None:
-    """A quarter to a label that is missed everywhere, three quarters to teachers that say 0.5, weight 0.2."""
-    told = target(mask=np.ones((SIZE, SIZE))) | {"taught": np.full((1, SIZE, SIZE, 1), 0.5, np.float32)}
-    told["weight"] = np.full(1, 0.2)
-    loss = RoutedLoss(SupervisionSection(), losses.build(Bce()), 0.75)
-    found = float(loss({name: tf.constant(value) for name, value in told.items()}, tf.constant(answer(sure=2.0)))[0])
-    missed, right = np.log1p(np.exp(2.0)), np.log1p(np.exp(-2.0))
-    assert found == pytest.approx(0.25 * 0.2 * missed + 0.75 * (missed + right) / 2, rel=1e-5)
-
-
 def seen(*spots: tuple[slice, slice]) -> np.ndarray:
     """A grey frame with white spots (rows, columns)."""
     frame = np.full((1, SIZE, SIZE, 3), 90, np.uint8)

@@ -1,8 +1,7 @@
-"""Around the network: mirrored views, tiles, specks."""
+"""Around the network: mirrored views, specks."""
 
 import cv2
 import numpy as np
-import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,19 +28,6 @@ def frames(height: int, width: int) -> np.ndarray:
 def test_flipped_is_the_mean_of_both_views() -> None:
     answers = inference.flipped(leftward)(frames(4, 9)).numpy()
     np.testing.assert_allclose(answers, np.full((2, 4, 9, 1), 4.0))
-
-
-@pytest.mark.parametrize("whole", [(16, 24), (17, 25), (24, 40), (31, 47), (40, 50)])
-def test_tiles_of_a_network_that_sees_one_pixel_give_the_whole(whole: tuple[int, int]) -> None:
-    shot = frames(*whole)
-    answers = inference.tiled(brightness, (16, 24), whole)(shot).numpy()
-    np.testing.assert_allclose(answers, brightness(shot), atol=1e-5)
-
-
-def test_tiles_blend_without_a_seam() -> None:
-    """Each tile answers with a ramp of its own; blended by the window no step is larger than a tenth of a tile's."""
-    answers = inference.tiled(leftward, (16, 24), (16, 48))(frames(16, 48)).numpy()[0, 8, :, 0]
-    assert np.abs(np.diff(answers)).max() < 2.4
 
 
 @settings(max_examples=60, deadline=None)
@@ -90,4 +76,3 @@ def test_a_speck_that_goes_on_in_the_padding_is_a_speck_and_shares_are_of_the_fr
 
 def test_the_plain_way_is_the_network_itself() -> None:
     assert Inference((16, 24)).around(brightness) is brightness
-    assert Inference((16, 24), tile_scale=1.5).fitted == (24, 36)

@@ -60,7 +60,6 @@ def run(
         **point,
         "operating_point": operating_point(_scores(frozen, inference, tuning), threshold, config.evaluator.empty),
         "flip": inference.flip,
-        "tile_scale": inference.tile_scale,
         "precision": precision,
         "size_px": list(inference.size),
         "crop_margin": tuning.crop_margin,

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg import artifacts, disk
-from pipe_seg.artifacts import Model, TrainedModel
+from pipe_seg.artifacts import TrainedModel
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted
 from pipe_seg.components.trainer.loop import Loop
@@ -91,8 +91,7 @@ def run(
         raise ended_early or DivergedError("not one epoch gave finite answers; lower the learning rate")
     if workers.chief and not isinstance(ended_early, Interrupted):
         inputs = {"validation": str(data.contours.path), "init": str(init.path) if init else ""}
-        before = [*([init.path] if init else []), *(Model(Path(path)).extras for path in config.trainer.teachers)]
-        known = known_frames.learnt(data, before)
+        known = known_frames.learnt(data, [init.path] if init else [])
         _publish(config, session, loop, out, inputs, facts | {"diverged": ended_early is not None}, known)
         shutil.rmtree(checkpoints, ignore_errors=True)
     if ended_early:
@@ -107,7 +106,6 @@ def _facts(config: Config, examples: TransformedExamples, data: TrainingData, st
         "replicas": strategy.num_replicas_in_sync,
         "batch_size": examples.batch_size,
         "data_digest": data.digest,
-        "teachers": [Model(Path(path)).digest for path in config.trainer.teachers],
     }
 
 

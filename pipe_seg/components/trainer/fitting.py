@@ -86,7 +86,7 @@ def main(name: str, number: str, limit: str) -> None:
     blank["weight"] = ((share,), np.float32)
     target = {name: np.ones(size, dtype) for name, (size, dtype) in blank.items()}
     image = np.zeros((*shape, 3), np.uint8)
-    batch = (image, target | ({"plain": image} if config.keeps_plain else {}))
+    batch = (image, target | ({"plain": image} if config.supervision.looks_alike else {}))
     batches = tf.data.Dataset.from_tensors(batch).repeat()
     try:
         loop.steps(

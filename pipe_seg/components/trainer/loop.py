@@ -1,25 +1,20 @@
 """The inner loop: several steps a call, on one device or on all replicas of a strategy."""
 
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from pipe_seg.artifacts import Model
 from pipe_seg.components.trainer import memory
 from pipe_seg.config import Config, Recipe
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.nn import losses, metrics, models, optimizers
-from pipe_seg.nn.denoising import DenoisingLoss
 from pipe_seg.nn.schedules import Rate
 from pipe_seg.nn.supervision import RoutedLoss
-from pipe_seg.serving.saved_model import LoadedModel
 
 SUMS = 5
-TEACHER_BEGINS = 0.25
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,6 @@ class Loop:
         self.accumulate = section.accumulate
         self._clip_norm = section.gradient_clip_norm
         self._momentum = section.ema_momentum
-        self._frozen_steps = round(section.encoder_frozen_share * steps)
         with strategy.scope():
             self.network = models.build(config.model, precision=precision)
             self.average = models.build(config.model, precision=precision)
@@ -89,21 +83,12 @@ class Loop:
                 section.schedule, recipe.learning_rate, steps, section.warmup_share, section.final_rate_share
             )
             self.optimizer = optimizers.build(recipe.optimizer, self.rate)
-            self._answers = models.with_coarser_heads(self.network, section.deep_supervision)
-            own = {id(variable) for variable in self.network.variables}
-            self._heads = [variable for variable in self._answers.variables if id(variable) not in own]
-            self._learnt = [*self.network.trainable_variables, *self._heads]
+            self._learnt = self.network.trainable_variables
             self.optimizer.build(self._learnt)
             self._gathered = self._gradient_sums() if self.accumulate > 1 else []
         # The gradient is reduced here, before it is clipped; Keras would add the replicas up once more.
         self.optimizer._all_reduce_sum_gradients = list
-        self._teachers = [LoadedModel(Model(Path(teacher)).saved_model) for teacher in section.teachers]
-        self._is_taught = config.is_taught
-        self._teacher_begins = round(TEACHER_BEGINS * steps)
-        self._denoises = section.denoises
-        share = section.taught_share if section.teachers else 0.0
-        routed = RoutedLoss(config.supervision, losses.build(recipe.criterion), share)
-        self._loss = DenoisingLoss() if self._denoises else routed
+        self._loss = RoutedLoss(config.supervision, losses.build(recipe.criterion))
 
     @property
     def variables(self) -> dict[str, list[Any]]:
@@ -113,7 +98,6 @@ class Loop:
             "average": self.average.weights,
             "optimizer": self.optimizer.variables,
             "rate": [self.rate.scale],
-            "heads": self._heads,
         }
         return {name: [variable.value for variable in variables] for name, variables in kept.items()}
 
@@ -174,54 +158,26 @@ class Loop:
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
 
     def _forward(self, image: Any, target: dict[str, Any]) -> tuple[list[Any], Any]:
-        if self._is_taught:
-            target = target | {"taught": self._taught(target["plain"])}
         with tf.GradientTape() as tape:
-            answers = tf.nest.flatten(self._answers(tf.cast(image, tf.float32), training=True))
-            shares = [0.5**level for level in range(len(answers))]
-            losses_of = [share * self._loss(target, answer) for share, answer in zip(shares, answers, strict=True)]
-            per_image = tf.add_n(losses_of) / sum(shares)
+            logits = self.network(tf.cast(image, tf.float32), training=True)
+            per_image = self._loss(target, logits)
             loss = tf.reduce_sum(per_image) / self.batch_size
         gradients = tape.gradient(loss, self._learnt)
-        tp, fp, fn = metrics.image_counts(target["mask"], answers[0])
+        tp, fp, fn = metrics.image_counts(target["mask"], logits)
         union = tp + fp + fn
-        counted = tf.cast(
-            (union > 0) & (not self._denoises) & tf.reduce_all(target["boxes"][..., 4] == 0, 1), tf.float32
-        )
+        counted = tf.cast((union > 0) & tf.reduce_all(target["boxes"][..., 4] == 0, 1), tf.float32)
         iou = counted * tf.math.divide_no_nan(tp, union)
         told = (per_image, iou, counted, counted * tp, counted * union)
         sums = [tf.reduce_sum(tf.cast(x, tf.float64)) for x in told]
         return gradients, tf.stack(sums)
-
-    def _taught(self, plain: Any) -> Any:
-        """Give the probabilities of the teachers on frames as they are, their mean.
-
-        Without any those of the average; 0.5, which is not sure, before it is any good.
-        """
-        plain = tf.cast(plain, tf.float32)
-        if self._teachers:
-            return tf.add_n([teacher.ask(plain) for teacher in self._teachers]) / len(self._teachers)
-        probability = tf.sigmoid(self.average(plain, training=False))
-        ready = tf.convert_to_tensor(self.optimizer.iterations) >= self._teacher_begins
-        return tf.where(ready, probability, tf.fill(tf.shape(probability), 0.5))
 
     def _clipped(self, gradients: list[Any]) -> tuple[list[Any], Any]:
         """Clip the gradient of the whole batch, not of one replica's share of it."""
         if self.strategy.num_replicas_in_sync > 1:
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        if self._frozen_steps:
-            gradients = self._unfrozen(gradients)
         clipped, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
         return clipped, norm
-
-    def _unfrozen(self, gradients: list[Any]) -> list[Any]:
-        """Give no gradient to the encoder while it is frozen."""
-        learns = tf.convert_to_tensor(self.optimizer.iterations) >= self._frozen_steps
-        return [
-            gradient if models.is_decoder(variable) else tf.where(learns, gradient, tf.zeros_like(gradient))
-            for gradient, variable in zip(gradients, self._learnt, strict=True)
-        ]
 
     def _apply(self, gradients: list[Any]) -> None:
         self.optimizer.apply_gradients(zip(gradients, self._learnt, strict=True))

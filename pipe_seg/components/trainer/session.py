@@ -221,8 +221,6 @@ class Session:
             state.best_iou, state.best_epoch, self.best = scores["iou"], number, self._loop.average.get_weights()
         self._log(number, train, validated, best=best)
         state.epoch, state.step, state.progress = number, 0, Progress()
-        if self._section.schedule == "plateau":
-            self._lower_on_plateau()
 
     def _log(self, number: int, train: dict[str, float], validated: Validated, *, best: bool) -> None:
         scores = validated.scores
@@ -233,15 +231,6 @@ class Session:
         scalars["train/images_per_second"] = self._reporter.rate
         self._board.epoch(number, scalars, validated.frames, validated.panels)
         self._reporter.epoch(number, train, scores, best=best)
-
-    def _lower_on_plateau(self) -> None:
-        state, scale = self.state, self._loop.rate.scale
-        if state.epoch - max(state.best_epoch, state.lowered_epoch) < self._section.plateau_epochs:
-            return
-        state.lowered_epoch = state.epoch
-        now = float(scale.numpy())
-        scale.assign(max(now * self._section.plateau_factor, min(now, self._section.final_rate_share)))
-        self._reporter.note(f"no better for {self._section.plateau_epochs} epochs: the learning rate is lowered")
 
 
 def _settings(config: Config, name: str) -> Mapping[str, Any]:

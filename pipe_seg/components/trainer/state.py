@@ -11,8 +11,8 @@ class State:
     """What decides how a training goes on, as JSON can hold it: floats come back bit by bit.
 
     ``epoch``: epochs finished; ``step``: steps taken in the one after them; ``best_epoch``: from 1, 0 before
-    there is one; ``lowered_epoch``: when a plateau last lowered the rate; ``in_a_row``: steps skipped since the
-    last good one; ``rolled_back``: whether the one way back has been used; ``history``: an object an epoch.
+    there is one; ``in_a_row``: steps skipped since the last good one; ``rolled_back``: whether the one way back has
+    been used; ``history``: an object an epoch.
     """
 
     epoch: int = 0
@@ -20,7 +20,6 @@ class State:
     progress: Progress = field(default_factory=Progress)
     best_iou: float = -1.0
     best_epoch: int = 0
-    lowered_epoch: int = 0
     skipped: int = 0
     in_a_row: int = 0
     rolled_back: bool = False

@@ -18,7 +18,6 @@ FACTS: dict[str, Any] = {
     "threshold": 0.5,
     "minimum_blob": 0.0,
     "flip": False,
-    "tile_scale": 1.0,
     "precision": "float32",
     "size_px": list(SIZE),
 }

@@ -34,7 +34,7 @@ def test_every_network_of_ours_is_admitted(encoder: str, precision: str, tmp_pat
 
     section = ModelSection(encoder=encoder, weights="none", width=4, depth=2)
     frozen = export.freeze(folding.fold(section, models.build(section), precision=precision), (64, 64))
-    export.save(Predictor(frozen, Inference((64, 64), True, 1.5, 0.4, 0.01)), tmp_path)
+    export.save(Predictor(frozen, Inference((64, 64), True, 0.4, 0.01)), tmp_path)
     admission.check(tmp_path)
 
 
