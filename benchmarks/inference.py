@@ -15,10 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipe_seg import devices
 from pipe_seg.components import export
 from pipe_seg.config import ModelSection
 from pipe_seg.nn import folding, models
-from pipe_seg.serving import devices
 
 SIZE, ROUNDS = (256, 256), 20
 

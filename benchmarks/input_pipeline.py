@@ -11,11 +11,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from pipe_seg import devices
 from pipe_seg.components import example_gen, transform
 from pipe_seg.components.trainer.loop import Loop
 from pipe_seg.config import Config, Recipe, TransformSection
 from pipe_seg.data.training_data import TrainingData
-from pipe_seg.serving import devices
 
 BATCH, STEPS = 4, 12
 

@@ -32,15 +32,16 @@ def main() -> None:
     parser.add_argument("frame", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
-    from pipe_seg import run_folder
-    from pipe_seg.serving import labels, store
+    from pipe_seg.pipeline import runs as run_folder
+    from pipe_seg.serving import store
+    from pipe_seg.serving.store import version_labels
 
     model = run_folder.find_model(arguments.model, arguments.runs)
     frame = arguments.frame.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         place = store.at(folder)
         number = store.publish(place, model.saved_model, {"blessed": True, "model": model.facts}, lambda staged: None)
-        labels.upload(place, number)
+        version_labels.upload(place, number)
         for engine in ("tf", "openvino"):
             over_http(engine, folder, model, frame)
     print(f"masks of both: IoU {likeness(model, frame):.4f}")
@@ -50,7 +51,7 @@ def main() -> None:
 def likeness(model: object, frame: bytes) -> float:
     """Give the IoU of both engines' masks of one frame."""
     from pipe_seg import images
-    from pipe_seg.serving import engines
+    from pipe_seg.inference import engines
 
     answers = [engines.load_model(model, engine).predict_bytes([frame]) for engine in ("tf", "openvino")]
     first, second = (images.decode(answer["mask_png_bytes"][0], images.AS_STORED) > 0 for answer in answers)
@@ -58,7 +59,7 @@ def likeness(model: object, frame: bytes) -> float:
 
 
 def over_http(engine: str, folder: str, model: object, frame: bytes) -> None:
-    from pipe_seg.serving import engines
+    from pipe_seg.inference import engines
 
     loaded = engines.load_model(model, engine)
     options = ["--engine", engine, "--port", "0", "--grpc-port", "0", "--queue-requests", "100"]
@@ -107,10 +108,11 @@ def alone() -> None:
     import keras
     import tensorflow as tf
 
+    from pipe_seg import devices
     from pipe_seg.components import export
     from pipe_seg.config import ModelSection
+    from pipe_seg.inference import engines
     from pipe_seg.nn import folding, models
-    from pipe_seg.serving import devices, engines
 
     keras.utils.set_random_seed(1)
     size, section = (512, 704), ModelSection()
@@ -154,7 +156,7 @@ def compare(number: int, asked: dict) -> None:
 def direct_openvino(network: object) -> Callable[[np.ndarray], object]:
     import openvino
 
-    from pipe_seg.serving import engines
+    from pipe_seg.inference import engines
 
     core = openvino.Core()
     with engines.alone(network) as folder:

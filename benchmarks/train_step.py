@@ -23,9 +23,9 @@ def ours() -> Callable[[], None]:
     import numpy as np
     import tensorflow as tf
 
+    from pipe_seg import devices
     from pipe_seg.components.trainer.loop import Loop
     from pipe_seg.config import Bce, Config, ModelSection, Recipe
-    from pipe_seg.serving import devices
 
     config = Config(model=ModelSection(width=WIDTH, depth=DEPTH, dropout=0.0))
     recipe = Recipe(batch_size=BATCH, criterion=Bce())

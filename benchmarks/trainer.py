@@ -27,12 +27,11 @@ PORTS = (23651, 23652)
 
 def prepared(strategy: str, *settings: str, deterministic: bool = True) -> tuple[Any, Any]:
     """Give the loop of the preset ``cctv`` and its batches."""
-    from pipe_seg import config
+    from pipe_seg import config, devices
     from pipe_seg.components import trainer, transform
     from pipe_seg.components.example_gen import run as build
     from pipe_seg.components.trainer.loop import Loop
     from pipe_seg.data.training_data import TrainingData
-    from pipe_seg.serving import devices
 
     chosen = config.load("cctv", (f"trainer.strategy={strategy}", f"pbs.batch_size={BATCH}", *settings))
     made = devices.strategy(strategy)

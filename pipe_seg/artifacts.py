@@ -18,6 +18,7 @@ from pipe_seg.errors import ConflictError, MachineError, Problem
 RECORD = "artifact.json"
 INPUTS = "pipe_seg_inputs.json"
 DATA_CARD = "data_card.json"
+RENAMED_FACTS = {"minimum_blob": "min_component_fraction"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Model(Artifact):
         """
         for name, key in ((RECORD, "details"), ("manifest.json", "model")):
             try:
-                return dict(json.loads((self.path / name).read_text("utf-8"))[key])
+                return current_names(json.loads((self.path / name).read_text("utf-8"))[key])
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, KeyError) as error:
@@ -107,7 +108,7 @@ class Model(Artifact):
 
     @property
     def chosen(self) -> set[str]:
-        """What validation frames chose of it (epoch, threshold, smallest blob); nothing where nobody knows."""
+        """What validation frames chose of it (epoch, threshold, minimum component size); nothing where nobody knows."""
         try:
             return set(self.facts.get("chosen", ()))
         except MachineError:
@@ -154,6 +155,11 @@ class InfraBlessing(Artifact):
     def blessed(self) -> bool:
         """Whether it answered, and answered right; what is not written down is not blessed."""
         return _blessed(self)
+
+
+def current_names(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a model's artifact or manifest records, keys that earlier versions named otherwise renamed."""
+    return {RENAMED_FACTS.get(key, key): value for key, value in facts.items()}
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,9 @@ def test_a_wrong_value_is_one_line_with_its_key(override: str, what: str) -> Non
 
 
 def test_no_claim_is_taken_back_where_so_much_has_to_be_found() -> None:
-    with pytest.raises(ConfigError, match="minimum_blob should be auto or 0"):
-        config.load(None, ("export.target_recall=0.9", "export.minimum_blob=0.005"))
-    assert config.load(None, ("export.target_recall=0.9",)).export.minimum_blob == "auto"
+    with pytest.raises(ConfigError, match="min_component_fraction should be auto or 0"):
+        config.load(None, ("export.target_recall=0.9", "export.min_component_fraction=0.005"))
+    assert config.load(None, ("export.target_recall=0.9",)).export.min_component_fraction == "auto"
 
 
 def test_a_locked_field_is_refused_with_the_reason() -> None:

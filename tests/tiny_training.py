@@ -60,8 +60,8 @@ def train(
     planted: Callable[[TransformedExamples], TransformedExamples] = lambda examples: examples,
 ) -> None:
     """Train in ``run`` to the end, or go on there; ``planted`` may spoil the batches."""
+    from pipe_seg import devices
     from pipe_seg.components import trainer, transform
-    from pipe_seg.serving import devices
 
     strategy = devices.strategy(chosen.trainer.strategy)
     size = trainer.global_batch_size(chosen, "ps", strategy, lambda text: None)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, Stric
 from pipe_seg.annotations import documents, names, raster, shapes
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.shapes import ShapeError, Size
-from pipe_seg.annotations.source import Drawing, Source, split_in_name
+from pipe_seg.annotations.source import LabelledFrame, Source, split_in_name
 from pipe_seg.errors import InputDataError, Problem
 from pipe_seg.schema import CLASS_NAMES, Annotation, Box, Polygon, Region
 
@@ -69,14 +69,14 @@ class Coco(_Part):
     categories: list[Category]
 
 
-def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
+def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
     """Give the drawing of every image that a JSON file lists."""
     for path in source.labels(".json"):
         split = source.split(path) or split_in_name(path)
         yield from read(path, source, classes, split)
 
 
-def read(path: Path, source: Source, classes: Classes, split: str | None) -> Iterator[Drawing]:
+def read(path: Path, source: Source, classes: Classes, split: str | None) -> Iterator[LabelledFrame]:
     """Give the drawings of one file."""
     with source.noting(path):
         coco = documents.read_json(path, Coco)
@@ -92,7 +92,7 @@ def read(path: Path, source: Source, classes: Classes, split: str | None) -> Ite
                     told, real = f"{image.width}x{image.height}", f"{size[1]}x{size[0]}"
                     raise ShapeError("size of another frame", told, real)
                 drawn = annotation(path, objects[image.id], categories, classes, size)
-                yield Drawing(frame, drawn, path, split or source.split(frame))
+                yield LabelledFrame(frame, drawn, path, split or source.split(frame))
 
 
 def annotation(

@@ -13,7 +13,7 @@ from pipe_seg.annotations import documents, raster, shapes
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.numbers import decimal
 from pipe_seg.annotations.shapes import ShapeError, Size
-from pipe_seg.annotations.source import SPLIT_WORDS, Drawing, Source
+from pipe_seg.annotations.source import SPLIT_WORDS, LabelledFrame, Source
 from pipe_seg.errors import InputDataError, Problem
 from pipe_seg.schema import CLASS_NAMES, Annotation, Box, Polygon, Region
 
@@ -24,7 +24,7 @@ NUMBER = re.compile(r"(\d+)\D*$")
 Shape = Box | Polygon | Region
 
 
-def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
+def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
     """Give the drawing of every frame in every XML file."""
     for path in source.labels(".xml"):
         with source.noting(path):
@@ -37,7 +37,7 @@ def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
                 yield from _images(source, path, root, classes)
 
 
-def _images(source: Source, path: Path, root: Any, classes: Classes) -> Iterator[Drawing]:
+def _images(source: Source, path: Path, root: Any, classes: Classes) -> Iterator[LabelledFrame]:
     seen: set[str] = set()
     for image in root.findall("image"):
         with source.noting(path, image.line):
@@ -54,10 +54,10 @@ def _images(source: Source, path: Path, root: Any, classes: Classes) -> Iterator
                 with source.noting_object(path, element.line):
                     found += _shape(element, element.get("label"), size, classes)
             split = SPLIT_WORDS.get(image.get("subset", "").lower()) or source.split(frame)
-            yield Drawing(frame, Annotation.of(found), path, split)
+            yield LabelledFrame(frame, Annotation.of(found), path, split)
 
 
-def _video(source: Source, path: Path, root: Any, classes: Classes) -> Iterator[Drawing]:
+def _video(source: Source, path: Path, root: Any, classes: Classes) -> Iterator[LabelledFrame]:
     """Give the drawing of every frame of a video; where a track is ``outside``, nothing is drawn.
 
     CVAT writes a shape for every frame a track is seen in; a gap means that somebody wrote key frames only.
@@ -86,7 +86,7 @@ def _video(source: Source, path: Path, root: Any, classes: Classes) -> Iterator[
         source.fatal = True
         return
     for number, frame in frames.items():
-        yield Drawing(frame, Annotation.of(drawn[number]), path, source.split(frame))
+        yield LabelledFrame(frame, Annotation.of(drawn[number]), path, source.split(frame))
 
 
 def _check_length(path: Path, root: Any, frames: dict[int, Path]) -> None:

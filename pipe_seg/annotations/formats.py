@@ -9,10 +9,10 @@ import numpy as np
 from pipe_seg.annotations import coco, cvat, labelme, labelstudio, masks, raster, roboflow, via, voc, yolo
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.shapes import Size
-from pipe_seg.annotations.source import Drawing, Source
+from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.schema import CLASS_NAMES, Annotation, Box, Polygon
 
-Reader = Callable[[Source, Classes], Iterator[Drawing]]
+Reader = Callable[[Source, Classes], Iterator[LabelledFrame]]
 Written = tuple[str, Size, Annotation]
 
 READERS: dict[str, Reader] = {

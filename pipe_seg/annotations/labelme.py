@@ -13,7 +13,7 @@ from pipe_seg import images
 from pipe_seg.annotations import documents, raster, shapes
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.shapes import ShapeError, Size
-from pipe_seg.annotations.source import Drawing, Source
+from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.errors import InputDataError, Problem
 from pipe_seg.schema import CLASS_NAMES, Annotation, Box, Polygon, Region
 
@@ -43,7 +43,7 @@ class LabelMe(BaseModel):
     width: StrictInt | None = Field(None, alias="imageWidth")
 
 
-def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
+def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
     """Give the drawing of every JSON file; the picture some of them embed is ignored for the frame itself."""
     for path in source.labels(".json"):
         with source.noting(path):
@@ -55,7 +55,7 @@ def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
             size = source.size(frame)
             if (drawn.height or size[0], drawn.width or size[1]) != size:
                 raise ShapeError("size of another frame", f"{drawn.width}x{drawn.height}", f"{size[1]}x{size[0]}")
-            yield Drawing(
+            yield LabelledFrame(
                 frame, _annotation(source, path, drawn, size, classes), path, source.split(frame) or source.split(path)
             )
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, Stric
 from pipe_seg.annotations import documents, raster, shapes
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.shapes import ShapeError, Size
-from pipe_seg.annotations.source import Drawing, Source
+from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.errors import InputDataError, Problem
 from pipe_seg.schema import Annotation, Box, Polygon, Region
 
@@ -88,7 +88,7 @@ class Task(_Part):
     annotations: list[Completion]
 
 
-def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
+def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
     """Give the drawing of every task; of several annotators' the ground truth's counts, else the newest."""
     for path in source.labels(".json"):
         with source.noting(path):
@@ -101,7 +101,7 @@ def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
                     yield _drawing(source, path, task, index, classes)
 
 
-def _drawing(source: Source, path: Path, task: Task, index: int, classes: Classes) -> Drawing:
+def _drawing(source: Source, path: Path, task: Task, index: int, classes: Classes) -> LabelledFrame:
     frame = _frame(source, path, task, index)
     size = source.size(frame)
     kept = [done for done in task.annotations if not done.was_cancelled]
@@ -124,7 +124,7 @@ def _drawing(source: Source, path: Path, task: Task, index: int, classes: Classe
             value = documents.fitted(path, result.value, Value, f"{pointer}/value")
             names = getattr(value, result.type, None) or value.labels or _labels(chosen, result.id)
             found += _shapes(result, kind, value, names, size, classes)
-    return Drawing(
+    return LabelledFrame(
         frame,
         Annotation.of(found),
         path,

@@ -9,7 +9,7 @@ import numpy as np
 from pipe_seg import images
 from pipe_seg.annotations import documents
 from pipe_seg.annotations.classes import Classes
-from pipe_seg.annotations.source import Drawing, Source
+from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.errors import InputDataError, Problem, RefusedError
 from pipe_seg.schema import Annotation
 
@@ -30,7 +30,7 @@ def read(path: Path, threshold: int | None = None) -> np.ndarray:
     return _binary(path, _pixels(path), threshold)[0]
 
 
-def read_source(source: Source, classes: Classes, threshold: int | None = None) -> Iterator[Drawing]:
+def read_source(source: Source, classes: Classes, threshold: int | None = None) -> Iterator[LabelledFrame]:
     """Give a drawing for every mask ``<stem>_mask.png`` or ``<stem>.png`` of a folder ``masks``."""
     white: dict[int, Path] = {}
     for stem, paths in _found(source).items():
@@ -49,7 +49,7 @@ def read_source(source: Source, classes: Classes, threshold: int | None = None) 
             if mask.shape != size:
                 raise InputDataError(other_size(path, mask.shape, size, frame.name))
             white.setdefault(level, path)
-            yield Drawing(frame, Annotation(mask=mask), path, source.split(frame))
+            yield LabelledFrame(frame, Annotation(mask=mask), path, source.split(frame))
     if threshold is None and {1, 255} <= white.keys():
         what = "masks of two kinds in one set"
         source.fatal = True

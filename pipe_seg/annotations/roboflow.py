@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from pipe_seg.annotations import coco, voc, yolo
 from pipe_seg.annotations.classes import Classes
-from pipe_seg.annotations.source import Drawing, Source
+from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.errors import InputDataError, Problem
 
 
-def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
+def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
     """Give the drawings, read as what the export holds."""
     if source.labels(".json"):
         return coco.read_source(source, classes)

@@ -26,7 +26,7 @@ SPLIT_WORDS |= {"trainval": "train", "validation": "validation", "test": "test",
 
 
 @dataclass(frozen=True)
-class Drawing:
+class LabelledFrame:
     """What a label file says about one frame: ``frame`` is its image; ``split`` only if the source has splits."""
 
     frame: Path

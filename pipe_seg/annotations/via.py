@@ -12,7 +12,7 @@ import numpy as np
 from pipe_seg.annotations import documents, shapes
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.shapes import ShapeError, Size
-from pipe_seg.annotations.source import Drawing, Source, split_in_name
+from pipe_seg.annotations.source import LabelledFrame, Source, split_in_name
 from pipe_seg.errors import InputDataError, Problem
 from pipe_seg.schema import Annotation, Box, Polygon
 
@@ -59,7 +59,7 @@ def annotation(path: Path, rows: list[Row], size: Size, classes: Classes | None 
     return Annotation.of(found)
 
 
-def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
+def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
     """Give the drawing of every frame that a CSV or JSON file names."""
     for path in source.labels(".csv", ".json"):
         with source.noting(path):
@@ -69,7 +69,7 @@ def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
                 with source.noting(path, line):
                     frame = source.frame(name, Problem(path, "", line, pointer=pointer))
                     drawn = annotation(path, rows, source.size(frame), classes)
-                    yield Drawing(frame, drawn, path, source.split(frame) or split_in_name(path))
+                    yield LabelledFrame(frame, drawn, path, source.split(frame) or split_in_name(path))
 
 
 def _csv(path: Path) -> dict[str, list[Row]]:

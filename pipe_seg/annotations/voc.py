@@ -8,14 +8,14 @@ from pipe_seg.annotations import documents, shapes
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.numbers import decimal
 from pipe_seg.annotations.shapes import ShapeError, Size
-from pipe_seg.annotations.source import Drawing, Source
+from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.errors import InputDataError, Problem
 from pipe_seg.schema import Annotation, Box
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
+def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
     """Give the drawing of every XML file."""
     splits = _splits(source)
     for path in source.labels(".xml"):
@@ -27,7 +27,7 @@ def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
             size = source.size(frame)
             _check_size(path, root, size)
             boxes = _boxes(source, path, root, size, classes)
-            yield Drawing(
+            yield LabelledFrame(
                 frame, Annotation(boxes), path, splits.get(path.stem) or source.split(frame) or source.split(path)
             )
 

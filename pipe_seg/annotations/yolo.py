@@ -15,7 +15,7 @@ from pipe_seg.annotations import documents, shapes
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.numbers import decimal
 from pipe_seg.annotations.shapes import ShapeError, Size
-from pipe_seg.annotations.source import Drawing, Source
+from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.errors import InputDataError, Problem
 from pipe_seg.schema import CLASS_NAMES, Annotation, Box, Polygon
 
@@ -61,7 +61,7 @@ def read(path: Path, size: Size, names: Mapping[int, str] | None = None, classes
     return Annotation.of(found)
 
 
-def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
+def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
     """Give the drawing of every frame that has a text file; a text file without a frame is a problem."""
     names = _names(source)
     if names is None:
@@ -74,7 +74,7 @@ def read_source(source: Source, classes: Classes) -> Iterator[Drawing]:
                 source.orphan(Problem(path, "label without a frame", expected=f"an image {path.stem}.jpg"))
             continue
         with source.noting(path):
-            yield Drawing(frame, read(path, source.size(frame), names, classes), path, source.split(frame))
+            yield LabelledFrame(frame, read(path, source.size(frame), names, classes), path, source.split(frame))
 
 
 def _parse(line: str, size: Size, names: Mapping[int, str], classes: Classes) -> Box | Polygon | str | None:

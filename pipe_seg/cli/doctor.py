@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from pipe_seg import pipeline, run_folder
+from pipe_seg import pipeline
 from pipe_seg.cli import options, quiet
 from pipe_seg.errors import MachineError, Problem
+from pipe_seg.pipeline import runs as run_folder
 from pipe_seg.schema import FOLDERS
 
 EXTRAS = {"tfds-cli": "mlcroissant"}
@@ -72,7 +73,7 @@ def _version(package: str) -> str | None:
 def _devices() -> dict[str, Any]:
     import tensorflow as tf
 
-    from pipe_seg.serving import devices
+    from pipe_seg import devices
 
     return {
         "processors": os.cpu_count(),

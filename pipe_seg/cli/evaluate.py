@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from pipe_seg import config as settings
-from pipe_seg import pipeline, run_folder
+from pipe_seg import pipeline
 from pipe_seg.cli import options, quiet, results
 from pipe_seg.errors import ConfigError, Problem, RefusedError
+from pipe_seg.pipeline import runs as run_folder
 from pipe_seg.schema import HEADLINE
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from pipe_seg import pipeline, run_folder
+from pipe_seg import pipeline
 from pipe_seg.cli import config as config_verb
 from pipe_seg.cli import options, quiet, results, upload
 from pipe_seg.cli.train import load
 from pipe_seg.config import Config, locked_fields, value_of
 from pipe_seg.errors import ConfigError, InputDataError, Problem
-from pipe_seg.run_folder import PERSON, Run
+from pipe_seg.pipeline import runs as run_folder
+from pipe_seg.pipeline.runs import PERSON, Run
 from pipe_seg.schema import FOLDERS
 
 

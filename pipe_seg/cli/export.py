@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from pipe_seg import run_folder
 from pipe_seg.cli import options, quiet, results
 from pipe_seg.config import ExportSection
+from pipe_seg.pipeline import runs as run_folder
 
 PRECISIONS = {"auto": "auto", "float32": "float32", "bf16": "bfloat16"}
 
@@ -64,10 +64,13 @@ def export(
     found = run_folder.find_run(run, runs)
     facts, loaded = found.model.facts, found.config
     chosen_precision = "float32" if formats and precision == "auto" else PRECISIONS[precision]
-    wanted: dict[str, object] = {"precision": chosen_precision, "minimum_blob": facts["minimum_blob"]}
+    wanted: dict[str, object] = {
+        "precision": chosen_precision,
+        "min_component_fraction": facts["min_component_fraction"],
+    }
     threshold = facts["threshold"]
     if target_recall is not None:
-        wanted |= {"target_recall": target_recall, "minimum_blob": 0.0}
+        wanted |= {"target_recall": target_recall, "min_component_fraction": 0.0}
         threshold = "auto"
     if scale is not None:
         wanted |= {"scale": scale}

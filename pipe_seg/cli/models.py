@@ -7,8 +7,9 @@ import click
 
 from pipe_seg.cli import options, results
 from pipe_seg.errors import PipeSegError, RefusedError
-from pipe_seg.serving import labels, store
-from pipe_seg.serving.store.place import Place
+from pipe_seg.serving import store
+from pipe_seg.serving.store import version_labels
+from pipe_seg.serving.store.location import StoreLocation
 
 in_store = click.option(
     "--store", "uri", metavar="STORE", default="models", show_default=True, help="The store that `upload` fills."
@@ -26,7 +27,7 @@ def models() -> None:
 def list_(uri: str, as_json: bool) -> None:
     """Show every version with its labels and scores, oldest first."""
     place = store.at(uri)
-    named = labels.read(place)
+    named = version_labels.read(place)
     rows = [_row(place, number, named) for number in place.versions()]
     if as_json:
         click.echo(json.dumps(rows))
@@ -68,7 +69,7 @@ def verify(version: int | None, uri: str, as_json: bool) -> None:
 @options.as_json
 def promote(version: int | None, unblessed: bool, uri: str, as_json: bool) -> None:
     """Put VERSION, or the candidate, into service: `stable` names it from now on."""
-    now, before = labels.promote(store.at(uri), version, unblessed=unblessed)
+    now, before = version_labels.promote(store.at(uri), version, unblessed=unblessed)
     _moved(now, before, as_json=as_json)
 
 
@@ -77,7 +78,7 @@ def promote(version: int | None, unblessed: bool, uri: str, as_json: bool) -> No
 @options.as_json
 def rollback(uri: str, as_json: bool) -> None:
     """Put back into service what was in service before."""
-    now, before = labels.rollback(store.at(uri))
+    now, before = version_labels.rollback(store.at(uri))
     _moved(now, before, as_json=as_json)
 
 
@@ -87,7 +88,7 @@ def rollback(uri: str, as_json: bool) -> None:
 @options.as_json
 def prune(keep: int, uri: str, as_json: bool) -> None:
     """Remove old versions; the newest N and those with a label stay."""
-    gone = labels.prune(store.at(uri), keep)
+    gone = version_labels.prune(store.at(uri), keep)
     click.echo(json.dumps(gone) if as_json else f"removed    {', '.join(map(str, gone)) or 'nothing'}")
 
 
@@ -100,7 +101,7 @@ def _moved(now: int, before: int | None, *, as_json: bool) -> None:
         click.echo(f"stable     {now}{f', was {before}' if before else ''}")
 
 
-def _row(place: Place, number: int, named: dict[str, int]) -> dict[str, Any]:
+def _row(place: StoreLocation, number: int, named: dict[str, int]) -> dict[str, Any]:
     try:
         told, fault = store.manifest(place, number), ""
     except PipeSegError as error:

@@ -6,8 +6,8 @@ from typing import Literal
 
 import click
 
-from pipe_seg import run_folder
 from pipe_seg.cli import options, quiet
+from pipe_seg.pipeline import runs as run_folder
 
 MASK_VALUES = {"0/255": 255, "0/1": 1}
 

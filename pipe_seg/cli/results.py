@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipe_seg.run_folder import Run
+from pipe_seg.pipeline.runs import Run
 
 PIPED_WIDTH = 250
 
@@ -74,12 +74,15 @@ def _interval(score: dict[str, float | None]) -> str:
 def operating_point(point: dict[str, Any]) -> str:
     """Give what a threshold finds and what it costs."""
     shares = {
-        name: "–" if point[name] is None else f"{point[name]:.1%}" for name in ("recall", "precision", "false_area")
+        name: "–" if point[name] is None else f"{point[name]:.1%}"
+        for name in ("recall", "precision", "false_positive_rate")
     }
     told = (
         f"p ≥ {point['threshold']:.3f}: finds {shares['recall']} of the defect's pixels, {shares['precision']} of the"
     )
-    return f"{told} claims are right, IoU {text(point['iou'])}, {shares['false_area']} of the background claimed"
+    return (
+        f"{told} claims are right, IoU {text(point['iou'])}, {shares['false_positive_rate']} of the background claimed"
+    )
 
 
 def text(value: Any) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from pipe_seg import run_folder
 from pipe_seg.cli import options, results
+from pipe_seg.pipeline import runs as run_folder
 
 
 @click.group()

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
-from pipe_seg import pipeline, run_folder
+from pipe_seg import pipeline
 from pipe_seg.cli import options, results
 from pipe_seg.errors import ConfigError, PipeSegError, Problem
-from pipe_seg.serving import labels, store
-from pipe_seg.serving.store.place import Place
+from pipe_seg.pipeline import runs as run_folder
+from pipe_seg.serving import store
+from pipe_seg.serving.store import version_labels
+from pipe_seg.serving.store.location import StoreLocation
 
 
 @click.command()
@@ -60,9 +62,9 @@ def ask(*, blessed: bool) -> bool:
     return click.confirm("Save the model to the server? (--yes)", default=blessed, err=True)
 
 
-def served_now(place: Place) -> str:
+def served_now(place: StoreLocation) -> str:
     """Give the scores of the stable version of a store; of the newest where none is."""
-    number = labels.read(place).get(labels.STABLE) or max(place.versions(), default=None)
+    number = version_labels.read(place).get(version_labels.STABLE) or max(place.versions(), default=None)
     if number is None:
         return f"served now nothing in {place.name}"
     try:

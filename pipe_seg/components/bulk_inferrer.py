@@ -10,8 +10,8 @@ import numpy as np
 from pipe_seg import disk, images
 from pipe_seg.artifacts import Model
 from pipe_seg.errors import ConfigError, InputDataError, Problem
-from pipe_seg.serving import engines
-from pipe_seg.serving.saved_model import LoadedModel
+from pipe_seg.inference import engines
+from pipe_seg.inference.saved_model import LoadedModel
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 COLUMNS = ("file", "width_px", "height_px", "defect_area_fraction", "max_probability", "mask", "overlay")

@@ -16,7 +16,7 @@ from pipe_seg.annotations import coco, documents, folders, formats, frame_file, 
 from pipe_seg.annotations.classes import Classes
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.shapes import Size
-from pipe_seg.annotations.source import Drawing, Source
+from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.artifacts import Dataset
 from pipe_seg.errors import ConfigError, ConflictError, InputDataError, Problem, Tolerance
 from pipe_seg.progress import Report
@@ -47,7 +47,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Taken:
+class ImportedFrame:
     """One frame on its way into the layout; its bytes are read again when they are written."""
 
     image: Path
@@ -82,7 +82,7 @@ def run(order: Order, *, path: Path, frames_dir: Path | None, to: Path, report: 
             return _written(order, path, found, taken, base)
 
 
-def _written(order: Order, path: Path, found: Source, taken: Sequence[Taken], base: Path) -> list[Dataset]:
+def _written(order: Order, path: Path, found: Source, taken: Sequence[ImportedFrame], base: Path) -> list[Dataset]:
     targets = {name: base / FOLDERS[name] for name in dict.fromkeys(item.dataset for item in taken)}
     there = [target for target in targets.values() if target.exists()]
     if there:
@@ -94,7 +94,7 @@ def _written(order: Order, path: Path, found: Source, taken: Sequence[Taken], ba
     return [Dataset(target) for target in targets.values()]
 
 
-def _signed(taken: list[Taken], found: Source, order: Order) -> list[Taken]:
+def _signed(taken: list[ImportedFrame], found: Source, order: Order) -> list[ImportedFrame]:
     """Say of frames that a model drew on whether a person changed what it drew."""
     listed = order.prelabels or found.root / prelabels.NAME
     if not (order.prelabels or listed.is_file()):
@@ -106,7 +106,7 @@ def _signed(taken: list[Taken], found: Source, order: Order) -> list[Taken]:
     return [replace(item, drawn_by="model" if item.image in same else "person") for item in taken]
 
 
-def _tell(item: Taken) -> None:
+def _tell(item: ImportedFrame) -> None:
     """Say what a person should know of a frame that can be used."""
     told = list(item.oddities)
     alone = folders.uncovered(item.annotation) if item.dataset == "ps" else []
@@ -115,7 +115,7 @@ def _tell(item: Taken) -> None:
         log.warning("%s", Problem(item.image, what))
 
 
-def _drawings(found: Source, order: Order) -> list[Drawing]:
+def _drawings(found: Source, order: Order) -> list[LabelledFrame]:
     """Read all label files; frames that none of them names are dealt with as ordered."""
     if order.form == "masks":
         drawings = list(masks.read_source(found, order.classes, order.mask_threshold))
@@ -131,7 +131,7 @@ def _drawings(found: Source, order: Order) -> list[Drawing]:
             cure = "its label, or --unlabelled background|skip"
             _spoil(found, frame, Problem(frame, "frame without a label", expected=cure))
     if order.unlabelled == "background":
-        drawings += [Drawing(frame, Annotation(), frame, found.split(frame)) for frame in rest]
+        drawings += [LabelledFrame(frame, Annotation(), frame, found.split(frame)) for frame in rest]
     if not drawings and not found.problems:
         wanted = f"frames and labels as {order.form} keeps them"
         raise InputDataError(Problem(found.path, "nothing to import", expected=wanted))
@@ -143,7 +143,7 @@ def _spoil(found: Source, frame: Path, *problems: Problem | str) -> None:
     found.bad.add(frame)
 
 
-def _taken(found: Source, order: Order, drawings: Sequence[Drawing], report: Report) -> list[Taken]:
+def _taken(found: Source, order: Order, drawings: Sequence[LabelledFrame], report: Report) -> list[ImportedFrame]:
     """Check every frame to the last byte and say where it goes.
 
     Raises:
@@ -165,7 +165,7 @@ def _taken(found: Source, order: Order, drawings: Sequence[Drawing], report: Rep
     return taken
 
 
-def _take(drawing: Drawing, order: Order, *, contours: bool) -> Taken:
+def _take(drawing: LabelledFrame, order: Order, *, contours: bool) -> ImportedFrame:
     data = documents.read_bytes(drawing.frame, images.MAX_BYTES)
     header = frame_file.checked(drawing.frame, data)
     drawn = drawing.annotation
@@ -174,7 +174,7 @@ def _take(drawing: Drawing, order: Order, *, contours: bool) -> Taken:
     dataset = automatic if order.dataset == "auto" else order.dataset
     if dataset == "ps" and has_boxes and not drawn.is_contour:
         raise InputDataError(Problem(drawing.frame, "boxes only, no contour", expected="--dataset auto or pbs"))
-    return Taken(
+    return ImportedFrame(
         drawing.frame,
         hashlib.sha256(data).hexdigest(),
         tuple(header.oddities(drawing.frame.suffix)),
@@ -199,7 +199,7 @@ def _details(order: Order, path: Path, found: Source) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, taken: Sequence[Taken], name: str) -> None:
+def _write(folder: Path, taken: Sequence[ImportedFrame], name: str) -> None:
     mask_source = "contour" if name == "ps" else "box"
     for split, place in SPLIT_FOLDER.items():
         frames = sorted((item for item in taken if item.split == split), key=lambda item: item.image.name)
@@ -216,7 +216,7 @@ def _write(folder: Path, taken: Sequence[Taken], name: str) -> None:
             _put(folder / "annotations" / f"instances_{place}.json", (json.dumps(content) + "\n").encode())
 
 
-def _write_frame(folder: Path, item: Taken, place: str, *, contour: bool) -> None:
+def _write_frame(folder: Path, item: ImportedFrame, place: str, *, contour: bool) -> None:
     stem = item.image.stem
     data = item.image.read_bytes()
     if hashlib.sha256(data).hexdigest() != item.sha256:

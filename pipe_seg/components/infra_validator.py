@@ -3,11 +3,11 @@
 import tempfile
 from pathlib import Path
 
-from pipe_seg import artifacts
+from pipe_seg import artifacts, devices
 from pipe_seg.artifacts import Dataset, InfraBlessing, Model
 from pipe_seg.config import InfraValidatorSection
 from pipe_seg.data import examples
-from pipe_seg.serving import devices, probe
+from pipe_seg.inference import probe
 
 
 def run(section: InfraValidatorSection, *, model: Model, dataset: Dataset, out: Path) -> InfraBlessing:

@@ -19,10 +19,10 @@ from pipe_seg import images
 from pipe_seg.annotations import documents, folders, frame_file, masks, raster
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.frame_file import FrameFile
-from pipe_seg.data import grouping, likeness
-from pipe_seg.data.likeness import Look
-from pipe_seg.data.statistics import Found, Link, Statistics
-from pipe_seg.data.tally import Tally
+from pipe_seg.data import grouping, near_duplicates
+from pipe_seg.data.dataset_counts import DatasetCounts
+from pipe_seg.data.near_duplicates import Descriptor
+from pipe_seg.data.statistics import FrameStatistics, Link, Statistics
 from pipe_seg.errors import InputDataError, PipeSegError, Problem, RefusedError
 from pipe_seg.progress import Report
 from pipe_seg.schema import CLASS_NAMES, FOLDERS, SPLITS, Annotation, Frame, MaskSource
@@ -112,7 +112,7 @@ def _split(layout: Layout, path: Path) -> str:
     return layout.split_of(path) or "train"
 
 
-def _scan(tasks: Sequence[tuple[DataSet, Path]], look: bool, tell: Callable[[int], None]) -> list[Found]:
+def _scan(tasks: Sequence[tuple[DataSet, Path]], look: bool, tell: Callable[[int], None]) -> list[FrameStatistics]:
     found = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, frame in enumerate(pool.map(lambda task: _read(*task, look=look), tasks), 1):
@@ -121,9 +121,9 @@ def _scan(tasks: Sequence[tuple[DataSet, Path]], look: bool, tell: Callable[[int
     return found
 
 
-def _read(dataset: DataSet, path: Path, *, look: bool) -> Found:
+def _read(dataset: DataSet, path: Path, *, look: bool) -> FrameStatistics:
     """Read one frame: bytes, header, picture, labels."""
-    data, refused, level, size, tally = b"", False, 0, (0, 0), Tally()
+    data, refused, level, size, tally = b"", False, 0, (0, 0), DatasetCounts()
     problems: list[Problem | str] = []
     oddities: list[str] = []
     labels: tuple[int, ...] = ()
@@ -134,12 +134,12 @@ def _read(dataset: DataSet, path: Path, *, look: bool) -> Found:
         waiting = dataset.layout.frame(path)
         if dataset.labelled:
             frame, drawn = waiting.load(data)
-            labels, tally = frame.labels, Tally.of(frame)
+            labels, tally = frame.labels, DatasetCounts.of(frame)
             level = masks.level(waiting.mask) if waiting.mask else 0
             oddities += _oddities(waiting, frame, drawn)
         else:
             frame_file.checked(path, data)
-            tally = Tally(Counter(frames=1))
+            tally = DatasetCounts(Counter(frames=1))
     except ValueError as error:
         problems = [Problem(path, str(error), expected="a whole image; copy it again")]
     except PipeSegError as error:
@@ -150,7 +150,7 @@ def _read(dataset: DataSet, path: Path, *, look: bool) -> Found:
         oddities.append("one colour all over")
     digest = hashlib.sha256(data).hexdigest()
     split = _split(dataset.layout, path)
-    return Found(
+    return FrameStatistics(
         dataset.name, path, split, digest, size, labels, tally, tuple(problems), tuple(oddities), refused, level, seen
     )
 
@@ -162,9 +162,9 @@ def _grey(data: bytes) -> np.ndarray | None:
         return None
 
 
-def _look(grey: np.ndarray) -> Look | None:
+def _look(grey: np.ndarray) -> Descriptor | None:
     try:
-        return likeness.look_at(grey)
+        return near_duplicates.look_at(grey)
     except (ValueError, cv2.error):
         return None
 
@@ -188,7 +188,7 @@ def _oddities(waiting: FrameFile, frame: Frame, drawn: Annotation) -> list[str]:
     return told
 
 
-def _links(frames: Sequence[Found], group_by: str, pattern: str | None, tell: Report) -> list[Link]:
+def _links(frames: Sequence[FrameStatistics], group_by: str, pattern: str | None, tell: Report) -> list[Link]:
     stems = [frame.path.stem for frame in frames]
     keys: dict[str, Sequence[Any]] = {}
     if group_by in ("auto", "name"):
@@ -205,11 +205,11 @@ def _links(frames: Sequence[Found], group_by: str, pattern: str | None, tell: Re
     return links
 
 
-def _alike(frames: Sequence[Found], tell: Report) -> list[Link]:
+def _alike(frames: Sequence[FrameStatistics], tell: Report) -> list[Link]:
     """Give the links by look; of equal files only the first is looked at."""
     first = {frame.sha256: index for index, frame in reversed(list(enumerate(frames))) if frame.look}
     places = sorted(first.values())
-    pairs = likeness.pairs([look for place in places if (look := frames[place].look)], tell)
+    pairs = near_duplicates.pairs([look for place in places if (look := frames[place].look)], tell)
     return [Link(places[pair.first], places[pair.second], "look", pair.likeness) for pair in pairs]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipe_seg.config import Config
-from pipe_seg.data import augmentation, examples, supervision
+from pipe_seg.data import augmentation, examples, targets
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.data.training_data import TrainingData
 from pipe_seg.schema import JOINT
@@ -37,8 +37,8 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
     """
     seed = config.seed
     mixture = _mixture(config, data, split, batch_size)
-    steps = math.ceil(mixture[0].number / mixture[0].a_batch)
-    turns = tf.constant([index for index, source in enumerate(mixture) for _ in range(source.a_batch)], tf.int64)
+    steps = math.ceil(mixture[0].number / mixture[0].per_batch)
+    turns = tf.constant([index for index, source in enumerate(mixture) for _ in range(source.per_batch)], tf.int64)
 
     def order(epoch: Any, *, fitted: bool) -> Any:
         ordered = [source.order(seed, epoch, steps, fitted=fitted) for source in mixture]
@@ -72,7 +72,7 @@ class _Source:
     fitted: Any
     names: Any
     number: int
-    a_batch: int
+    per_batch: int
     classes: tuple[int, ...] = ()
 
     def order(self, seed: int, epoch: Any, steps: int, *, fitted: bool) -> Any:
@@ -87,7 +87,7 @@ class _Source:
                 [_shuffled(part, self.number, shuffle_seed) for part in apart],
                 _shuffled(tf.data.Dataset.range(len(apart)), len(apart), shuffle_seed),
             )
-        return drawn.take(steps * self.a_batch).map(lambda _, value: value)
+        return drawn.take(steps * self.per_batch).map(lambda _, value: value)
 
 
 def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, Any, Any, Any]) -> Batch:
@@ -95,10 +95,10 @@ def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, Any, An
     section, key = config.transform, augmentation.key(config.seed, epoch, index)
     image, planes, boxes, weight = fitted
     if section.augment:
-        image, planes, boxes = augmentation.move(image, planes, boxes, key)
+        image, planes, boxes = augmentation.geometric(image, planes, boxes, key)
     plain = image
     if section.augment:
-        image = augmentation.spoil(image, planes, key)
+        image = augmentation.photometric(image, planes, key)
     told = {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
     if config.supervision.looks_alike:
         told["plain"] = plain
@@ -120,21 +120,21 @@ def _mixture(config: Config, data: TrainingData, split: str, batch_size: int) ->
 
 
 def _source(
-    config: Config, data: TrainingData, name: str, split: str, a_batch: int, *, balanced: bool = False
+    config: Config, data: TrainingData, name: str, split: str, per_batch: int, *, balanced: bool = False
 ) -> _Source:
     section, path = config.transform, data.datasets[name].path
     size = (section.image_height_px, section.image_width_px)
-    fills = supervision.fill_rates(config.supervision, data.contours.card, split)
+    fills = targets.fill_rates(config.supervision, data.contours.card, split)
 
     def fit(example: dict[str, Any]) -> tuple[Any, tuple[Any, Any, Any, Any]]:
-        return _label(example), supervision.fit(example, size, config.supervision, fills).tensors()
+        return _label(example), targets.fit(example, size, config.supervision, fills).tensors()
 
     loaded = examples.load(path, split)
     fitted = loaded.map(fit, tf.data.AUTOTUNE)
     names = loaded.map(lambda example: (_label(example), example["file_name"]))
     classes = sorted({int(label) for label, _ in names.as_numpy_iterator()}) if balanced else []
     kept = fitted.cache() if section.cache else fitted
-    return _Source(kept, names, examples.count(path, split), a_batch, tuple(classes))
+    return _Source(kept, names, examples.count(path, split), per_batch, tuple(classes))
 
 
 def _label(example: dict[str, Any]) -> Any:

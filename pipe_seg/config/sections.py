@@ -78,7 +78,7 @@ class SupervisionSection(Section):
     """What a label pays for.
 
     ``boxes``: ``filled`` takes every pixel of a box for defect; ``routed`` does so only where a class fills at
-    least ``ring_fill`` of its boxes, and takes from the others that outside is background, that every row and
+    least ``fill_threshold`` of its boxes, and takes from the others that outside is background, that every row and
     column meets a defect (``tightness_weight``), and that the likeliest pixels, as many as usual, are defect
     (``fill_weight``; a ``fill_tolerance`` of that share is left open; where ``seen_share`` of the box is in view).
     How many that is comes from the contours; ``fill_rates`` stand for classes that no contour shows, and for all
@@ -90,7 +90,7 @@ class SupervisionSection(Section):
     """
 
     boxes: Literal["filled", "routed"] = "routed"
-    ring_fill: float = Field(0.3, ge=0, le=1.01)
+    fill_threshold: float = Field(0.3, ge=0, le=1.01)
     fill_rates: dict[str, float] = USUAL_FILL
     measure_fill: bool = True
     edge_band: float = Field(0.06, ge=0, le=0.5)
@@ -179,7 +179,7 @@ class EvaluatorSection(Section):
     )
     bootstrap_draws: int = Field(2000, ge=10)
     minimum_iou: float = Field(0.3, ge=0, le=1)
-    minimum_blob_area_px: int = Field(64, ge=0)
+    min_component_area_px: int = Field(64, ge=0)
     recalls: tuple[Share, ...] = (0.5, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -187,21 +187,24 @@ class ExportSection(Section):
     """The model → a SavedModel.
 
     ``flip``: the mirrored frame is asked for too; ``scale``: the network is asked at so many times the size at which
-    it learnt (Touvron et al., arXiv 1906.06423); ``minimum_blob``: share of the frame under which a claimed blob is
-    taken back, ``auto`` is chosen on validation; ``target_recall``: the threshold is the highest that finds this share
-    of the defect's pixels on validation, instead of the one with the highest IoU, and no claim is taken back.
+    it learnt (Touvron et al., arXiv 1906.06423); ``min_component_fraction``: share of the frame under which a connected
+    component is taken back, ``auto`` is chosen on validation; ``target_recall``: the threshold is the highest that
+    finds this share of the defect's pixels on validation, instead of the one with the highest IoU, and no claim is
+    taken back.
     """
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     flip: bool = True
     scale: float = Field(1.0, ge=0.5, le=4)
-    minimum_blob: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    min_component_fraction: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     target_recall: float | None = Field(None, gt=0, le=1)
 
     @model_validator(mode="after")
     def _finds(self) -> "ExportSection":
-        if self.target_recall and self.minimum_blob not in (0, "auto"):
-            raise ValueError("target_recall: what is taken back is not found; minimum_blob should be auto or 0")
+        if self.target_recall and self.min_component_fraction not in (0, "auto"):
+            raise ValueError(
+                "target_recall: what is taken back is not found; min_component_fraction should be auto or 0"
+            )
         return self
 
 

@@ -36,18 +36,18 @@ def augment(image: Any, planes: Any, boxes: Any, seed: Any) -> tuple[Any, Any, A
     Returns:
         The three, same shapes and types; corners of boxes may lie outside the frame.
     """
-    moved, planes, boxes = move(image, planes, boxes, seed)
-    return spoil(moved, planes, seed), planes, boxes
+    moved, planes, boxes = geometric(image, planes, boxes, seed)
+    return photometric(moved, planes, seed), planes, boxes
 
 
-def move(image: Any, planes: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]:
+def geometric(image: Any, planes: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]:
     """Do the half of ``augment`` that moves pixels."""
     upright = tf.reduce_any(boxes[:, 4] > 0)
     numbers = projection(tf.random.split(seed, 4)[0], image.shape[0], image.shape[1], upright=upright)
     return warp(image, planes, boxes, numbers)
 
 
-def spoil(image: Any, planes: Any, seed: Any) -> Any:
+def photometric(image: Any, planes: Any, seed: Any) -> Any:
     """Do the half of ``augment`` that changes how a frame looks, where it is a frame."""
     _, light, focus, grain = tf.unstack(tf.random.split(seed, 4))
     image = add_noise(defocus(relight(image, light), focus), grain)

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from pipe_seg import artifacts, disk
-from pipe_seg.data.tally import Tally
+from pipe_seg.data.dataset_counts import DatasetCounts
 from pipe_seg.schema import CLASS_NAMES
 
 LICENCE_FILES = ("LICENSE*", "LICENCE*", "license*", "licence*", "COPYING*")
@@ -23,7 +23,7 @@ class Facts:
     name: str
     version: str
     folder: Path | None
-    tallies: Mapping[str, Tally]
+    tallies: Mapping[str, DatasetCounts]
     groups: Mapping[str, Sequence[str]]
     inputs_sha256: str | None
 
@@ -41,7 +41,7 @@ def write(built: Path, facts: Facts) -> None:
 
 def describe(facts: Facts) -> dict[str, Any]:
     """Give the card's content as plain values."""
-    whole, folder = Tally.sum(facts.tallies.values()), facts.folder
+    whole, folder = DatasetCounts.sum(facts.tallies.values()), facts.folder
     return {
         "name": facts.name,
         "version": facts.version,
@@ -57,7 +57,7 @@ def describe(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _split(tally: Tally, groups: Sequence[str]) -> dict[str, Any]:
+def _split(tally: DatasetCounts, groups: Sequence[str]) -> dict[str, Any]:
     counts = tally.counts
     frames = counts["frames"]
     sizes = Counter(groups)

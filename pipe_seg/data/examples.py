@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from pipe_seg import disk, images
 from pipe_seg.data import data_card
 from pipe_seg.data.data_card import Facts
-from pipe_seg.data.tally import Tally
+from pipe_seg.data.dataset_counts import DatasetCounts
 from pipe_seg.errors import InputDataError, MachineError, Problem, Tolerance
 from pipe_seg.schema import CLASS_NAMES, MASK_SOURCES, Box, Frame
 
@@ -65,7 +65,7 @@ def _bbox(box: Box) -> tfds.features.BBox:
     return tfds.features.BBox(ymin=box.y_min, xmin=box.x_min, ymax=box.y_max, xmax=box.x_max)
 
 
-class Waiting(Protocol):
+class FrameSource(Protocol):
     """A frame that any worker can make, given nothing but this object."""
 
     @property
@@ -107,7 +107,7 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         """Take what every TFDS builder takes."""
         super().__init__(**kwargs)
         self.tolerance = Tolerance()
-        self.tallies: dict[str, Tally] = {}
+        self.tallies: dict[str, DatasetCounts] = {}
         self.totals: dict[str, int] = {}
         self.groups: dict[str, list[str]] = {}
         self.progress: Callable[[str, int, int], None] = lambda split, done, total: None
@@ -115,11 +115,11 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         self._folder: Path | None = None
         self._on_beam = False
 
-    def folder_frames(self, manual_dir: Path) -> Mapping[str, Sequence[Waiting]]:
+    def folder_frames(self, manual_dir: Path) -> Mapping[str, Sequence[FrameSource]]:
         """Give the frames of each split found in the user's folder."""
         raise NotImplementedError
 
-    def rendered_frames(self) -> Mapping[str, Sequence[Waiting]]:
+    def rendered_frames(self) -> Mapping[str, Sequence[FrameSource]]:
         """Give the frames of each split of the embedded default."""
         raise NotImplementedError
 
@@ -132,7 +132,7 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         super()._download_and_prepare(dl_manager, download_config)
         for split in self.totals if self._on_beam else ():
             path = Path(self.data_dir) / TALLY.format(split)
-            self.tallies[split] = Tally.from_json(json.loads(path.read_text("utf-8")))
+            self.tallies[split] = DatasetCounts.from_json(json.loads(path.read_text("utf-8")))
             path.unlink()
         self._judge()
         name = f"{self.name}/{self.builder_config.name}"
@@ -177,13 +177,13 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             Problem(manual_dir, f"no folder {self.FOLDER} here", expected=str(self.MANUAL_DOWNLOAD_INSTRUCTIONS))
         )
 
-    def _generate_examples(self, split: str, frames: Sequence[Waiting]) -> Any:
+    def _generate_examples(self, split: str, frames: Sequence[FrameSource]) -> Any:
         if self._on_beam:
             return _on_workers(frames, str(Path(self.data_dir) / TALLY.format(split)))
         return self._here(split, frames)
 
-    def _here(self, split: str, frames: Sequence[Waiting]) -> Iterator[tuple[str, dict[str, Any]]]:
-        tally = self.tallies[split] = Tally()
+    def _here(self, split: str, frames: Sequence[FrameSource]) -> Iterator[tuple[str, dict[str, Any]]]:
+        tally = self.tallies[split] = DatasetCounts()
         for done, (key, example, noted) in enumerate(_ahead(frames), 1):
             tally.add(noted)
             if example:
@@ -192,19 +192,19 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         self._judge()
 
 
-Made = tuple[str, dict[str, Any], Tally]
+Made = tuple[str, dict[str, Any], DatasetCounts]
 
 
-def _made(frame: Waiting) -> Made:
+def _made(frame: FrameSource) -> Made:
     """Give a frame's key, its example (empty if it cannot be used) and what is to be told of it."""
     try:
         found = frame.read()
     except InputDataError as error:
-        return frame.key, {}, Tally(left_out={frame.key: [str(problem) for problem in error.problems]})
-    return frame.key, to_example(found), Tally.of(found)
+        return frame.key, {}, DatasetCounts(left_out={frame.key: [str(problem) for problem in error.problems]})
+    return frame.key, to_example(found), DatasetCounts.of(found)
 
 
-def _ahead(frames: Sequence[Waiting]) -> Iterator["Made"]:
+def _ahead(frames: Sequence[FrameSource]) -> Iterator["Made"]:
     """Make frames in order, a few ahead of whoever asks: decoding leaves Python's lock."""
     with ThreadPoolExecutor() as pool:
         waiting: deque[Any] = deque()
@@ -216,21 +216,21 @@ def _ahead(frames: Sequence[Waiting]) -> Iterator["Made"]:
             yield waiting.popleft().result()
 
 
-def _on_workers(frames: Sequence[Waiting], tally: str) -> Any:
+def _on_workers(frames: Sequence[FrameSource], tally: str) -> Any:
     """Give the Beam transform that makes the frames; what is to be told of them ends up in the file ``tally``."""
     import apache_beam as beam
 
     def expand(pipeline: Any) -> Any:
         waiting = pipeline | "Frames" >> beam.Create(list(frames)) | "Spread" >> beam.Reshuffle()
         made = waiting | "Make" >> beam.Map(_made)
-        noted = made | "Noted" >> beam.Map(_noted) | "Sum" >> beam.CombineGlobally(Tally.sum)
+        noted = made | "Noted" >> beam.Map(_noted) | "Sum" >> beam.CombineGlobally(DatasetCounts.sum)
         _ = noted | "Write" >> beam.Map(_write, tally)
         return made | "Good" >> beam.Filter(_example) | "Pair" >> beam.Map(_pair)
 
     return beam.ptransform_fn(expand)()
 
 
-def _noted(made: Made) -> Tally:
+def _noted(made: Made) -> DatasetCounts:
     return made[2]
 
 
@@ -242,7 +242,7 @@ def _pair(made: Made) -> tuple[str, dict[str, Any]]:
     return made[0], made[1]
 
 
-def _write(tally: Tally, path: str) -> None:
+def _write(tally: DatasetCounts, path: str) -> None:
     Path(path).write_text(json.dumps(tally.to_json()), "utf-8")
 
 

@@ -6,14 +6,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from pipe_seg.data.likeness import Look
-from pipe_seg.data.tally import Tally
+from pipe_seg.data.dataset_counts import DatasetCounts
+from pipe_seg.data.near_duplicates import Descriptor
 from pipe_seg.errors import Problem
 from pipe_seg.schema import CLASS_NAMES
 
 
 @dataclass(frozen=True)
-class Found:
+class FrameStatistics:
     """One frame as it was found.
 
     ``problems``: why it cannot be used; ``oddities``: what a person should know; ``look``: None if not decoded.
@@ -25,12 +25,12 @@ class Found:
     sha256: str
     size: tuple[int, int]
     labels: tuple[int, ...]
-    tally: Tally
+    tally: DatasetCounts
     problems: tuple[Problem | str, ...]
     oddities: tuple[str, ...]
     refused: bool
     mask_level: int
-    look: Look | None = field(default=None, compare=False, repr=False)
+    look: Descriptor | None = field(default=None, compare=False, repr=False)
 
     @property
     def side(self) -> tuple[str, str]:
@@ -54,7 +54,7 @@ class Statistics:
 
     root: Path
     datasets: tuple[str, ...]
-    frames: tuple[Found, ...]
+    frames: tuple[FrameStatistics, ...]
     links: tuple[Link, ...]
     groups: tuple[str, ...]
     orphans: tuple[Problem, ...]
@@ -99,7 +99,7 @@ class Statistics:
 
     def _figures(self, name: str) -> dict[str, Any]:
         frames = [frame for frame in self.frames if frame.dataset == name]
-        tally = Tally.sum(frame.tally for frame in frames)
+        tally = DatasetCounts.sum(frame.tally for frame in frames)
         usable = max(tally.counts["frames"], 1)
         return {
             "frames": dict(Counter(frame.split for frame in frames)),

@@ -123,7 +123,7 @@ def threshold_of_recall(frames: Sequence[FrameScore], recall: float) -> float:
 def operating_point(frames: Sequence[FrameScore], threshold: float, empty: Empty = "skip") -> dict[str, float | None]:
     """Give what a threshold finds and what it costs, pooled but for ``iou``; None where there is nothing to count.
 
-    ``recall``, ``precision``; ``false_area``: share of the background that is claimed; ``iou``: image mean.
+    ``recall``, ``precision``; ``false_positive_rate``: share of the background that is claimed; ``iou``: image mean.
     """
     counts = [frame.counts(threshold) for frame in frames]
     pooled = sum(counts[1:], counts[0])
@@ -131,7 +131,7 @@ def operating_point(frames: Sequence[FrameScore], threshold: float, empty: Empty
         "threshold": threshold,
         "recall": pooled.recall,
         "precision": pooled.precision,
-        "false_area": _ratio(pooled.fp, pooled.fp + pooled.tn),
+        "false_positive_rate": _ratio(pooled.fp, pooled.fp + pooled.tn),
         "iou": image_mean([count.iou for count in counts], empty),
     }
     return {name: None if np.isnan(value) else float(value) for name, value in values.items()}

@@ -14,7 +14,7 @@ from pycocotools import mask as runs
 from pipe_seg import images
 from pipe_seg.annotations import formats, raster
 from pipe_seg.annotations.classes import Classes
-from pipe_seg.annotations.source import Drawing, Source
+from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.schema import CLASS_NAMES, Annotation, Polygon
 from tests.bad_inputs.case import jpeg
 
@@ -28,7 +28,7 @@ BOXES = (((12.0, 9.0, 40.0, 33.0), 3), ((50.0, 20.0, 88.0, 57.0), 5))
 Writer = Callable[[Path], str]
 
 
-def read(folder: Path, form: str) -> Drawing:
+def read(folder: Path, form: str) -> LabelledFrame:
     (folder / "a.jpg").write_bytes(jpeg(1, SIZE))
     source = Source(folder)
     (drawing,) = formats.READERS[form](source, Classes())

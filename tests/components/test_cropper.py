@@ -11,15 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipe_seg import images, run_folder
+from pipe_seg import images
 from pipe_seg.annotations import raster
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.artifacts import Dataset
 from pipe_seg.cli import results
 from pipe_seg.components import cropper, refiner
-from pipe_seg.components.refiner.asking import Asked
+from pipe_seg.components.refiner.box_predictor import BoxPredictor
+from pipe_seg.inference.saved_model import LoadedModel
+from pipe_seg.pipeline import runs as run_folder
 from pipe_seg.schema import FOLDERS, Box, Frame
-from pipe_seg.serving.saved_model import LoadedModel
 from tests.conftest import TINY_FLAGS, Command
 
 NOISE = np.random.default_rng(0).integers(0, 255, (20, 40, 3), np.uint8)
@@ -163,7 +164,7 @@ def test_a_score_in_boxes_says_so_and_is_no_blessing(cropped_runs: Path) -> None
 def test_what_learnt_from_crops_is_asked_for_each_box(folder: Path, cropped_runs: Path) -> None:
     model = run_folder.find_model("last", cropped_runs)
     assert model.facts["crop_margin"] == 0.25
-    asked = Asked([model])
+    asked = BoxPredictor([model])
     waiting = next(f for f in Layout(folder / FOLDERS["pbs"], "box").frames("train") if f.read().boxes)
     data, boxes = waiting.image.read_bytes(), waiting.read().boxes
     pixels = images.decode(data)
@@ -204,7 +205,7 @@ class Knowing:
 def test_what_is_found_is_held_against_contours_that_were_held_out(folder: Path) -> None:
     layout = Layout(folder / FOLDERS["ps"], "contour")
     frames = [frame for waiting in layout.frames("validation") if (frame := waiting.read()).boxes]
-    asked = cast("Asked", Knowing({frame.image: frame.segmentation_mask for frame in frames}))
+    asked = cast("BoxPredictor", Knowing({frame.image: frame.segmentation_mask for frame in frames}))
     found, filled = [], []
     for frame in frames:
         truth = frame.segmentation_mask > 0
@@ -245,7 +246,7 @@ def test_one_that_draws_and_one_that_finds_judge_the_same_boxes(folder: Path, ru
     drawing, finding = (run_folder.find_model("last", place) for place in (cropped_runs, runs))
     waiting = next(f for f in Layout(folder / FOLDERS["pbs"], "box").frames("train") if f.read().boxes)
     data, boxes = waiting.image.read_bytes(), (*waiting.read().boxes, BOX)
-    both = list(Asked([drawing, finding], 0.5).margins(data, boxes))
-    alone = [list(Asked([model], 0.5).margins(data, boxes)) for model in (drawing, finding)]
+    both = list(BoxPredictor([drawing, finding], 0.5).margins(data, boxes))
+    alone = [list(BoxPredictor([model], 0.5).margins(data, boxes)) for model in (drawing, finding)]
     np.testing.assert_array_equal(both, [[*drawn, *found] for drawn, found in zip(*alone, strict=True)])
     np.testing.assert_array_equal(both[0][1], both[1][1])  # a whole frame is one answer for all its boxes

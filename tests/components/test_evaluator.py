@@ -124,10 +124,10 @@ def test_what_the_scored_frames_chose_stays_known_after_export(
     cli("export", sorted(runs.iterdir())[1], "--precision", "float32", "--out", tmp_path / "again")
     common = ("evaluate", tmp_path / "again", "--manual-dir", folder, "--out")
     found = json.loads(cli(*common, tmp_path / "a", "--json").stdout)
-    assert found["chosen_here"] == ["epoch", "smallest blob", "threshold"]
+    assert found["chosen_here"] == ["epoch", "minimum component size", "threshold"]
     assert found["n_learnt"] == 0
     given = cli(*common, tmp_path / "b", "--threshold", "0.4").stdout
-    assert "these very frames chose epoch and smallest blob, which flatters\n" in given
+    assert "these very frames chose epoch and minimum component size, which flatters\n" in given
     assert "held-out contours" in given
 
 

@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipe_seg import images, run_folder
+from pipe_seg import images
 from pipe_seg.config import load
 from pipe_seg.data import preprocessing
+from pipe_seg.inference.postprocessing import InferenceOptions
+from pipe_seg.inference.saved_model import LoadedModel
 from pipe_seg.nn import models
-from pipe_seg.serving.inference import Inference
-from pipe_seg.serving.saved_model import LoadedModel
+from pipe_seg.pipeline import runs as run_folder
 from tests.conftest import Command
 
 
 def test_the_scale_is_one_of_the_size_learnt_at() -> None:
     sizes = ("transform.image_height_px=128", "transform.image_width_px=150")
     for scale, asked in ((1, (128, 150)), (1.25, (160, 188)), (0.5, (64, 75))):
-        assert Inference.of(load(None, (*sizes, f"export.scale={scale}"), unlock=True)).size == asked
+        assert InferenceOptions.of(load(None, (*sizes, f"export.scale={scale}"), unlock=True)).size == asked
 
 
 def test_a_larger_size_is_what_the_network_is_asked_at(runs: Path, cli: Command, tmp_path: Path) -> None:

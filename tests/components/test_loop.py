@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipe_seg.components.trainer.loop import Progress
-from pipe_seg.components.trainer.progress import _told
+from pipe_seg.components.trainer.reporter import _told
 
 
 def test_no_iou_is_told_of_boxes_that_only_bound() -> None:

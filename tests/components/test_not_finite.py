@@ -15,8 +15,8 @@ from pipe_seg.components.trainer import validation
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.data.training_data import TrainingData
 from pipe_seg.errors import DivergedError
+from pipe_seg.inference.signatures import Predictor
 from pipe_seg.nn.schedules import Rate
-from pipe_seg.serving.signatures import Predictor
 from tests import tiny_training
 
 STEPS = 2

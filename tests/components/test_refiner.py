@@ -17,7 +17,7 @@ from pipe_seg.artifacts import Dataset
 from pipe_seg.components import example_gen, refiner, statistics_gen
 from pipe_seg.components.refiner import Gates, Refined
 from pipe_seg.config import ExampleGenSection
-from pipe_seg.data import examples, supervision
+from pipe_seg.data import examples, targets
 from pipe_seg.data.training_data import TrainingData
 from pipe_seg.schema import FOLDERS, Annotation, Box
 from tests.conftest import Command
@@ -154,10 +154,12 @@ def test_frames_in_folders_of_their_own_are_refined_too(folder: Path, tmp_path: 
 
 
 def test_a_refined_box_tells_its_pixels_and_the_others_stay_bounds(built: Dataset) -> None:
-    section = config.load(None, ("supervision.ring_fill=1.01", "supervision.box_weight=0.25"), unlock=True).supervision
+    section = config.load(
+        None, ("supervision.fill_threshold=1.01", "supervision.box_weight=0.25"), unlock=True
+    ).supervision
     for example in examples.load(built.path, "train"):
         height, width = example["segmentation_mask"].shape[:2]
-        fitted = supervision.fit(example, (height, width), section, [0.4] * 6)
+        fitted = targets.fit(example, (height, width), section, [0.4] * 6)
         mask, told, _ = np.moveaxis(fitted.planes.numpy(), -1, 0)
         boxes = [Box(b[1], b[0], b[3], b[2], 0) for b in example["boxes"]["bbox"].numpy()]
         first = np.zeros((height, width), bool)
@@ -213,8 +215,8 @@ def test_the_command_writes_a_version_and_a_page(runs: Path, folder: Path, cli: 
         assert row["boxes"] == sum(row[reason] for reason in refiner.REASONS)
     record: dict[str, Any] = json.loads((out / "artifact.json").read_text("utf-8"))
     assert record["details"]["classes"] == classes
-    assert record["details"]["validation"]["chosen"] == ["epoch", "smallest blob", "threshold"]
-    assert "it flatters if they, or crops of them, chose the epoch, smallest blob, threshold" in (
+    assert record["details"]["validation"]["chosen"] == ["epoch", "minimum component size", "threshold"]
+    assert "it flatters if they, or crops of them, chose the epoch, minimum component size, threshold" in (
         (out / "refine.html").read_text("utf-8")
     )
     assert "Refined boxes" in (out / "refine.html").read_text("utf-8")

@@ -60,7 +60,7 @@ def test_a_training_that_is_told_the_smallest_blob_takes_back_what_the_export_do
     train = ["train", "--dataset", "ps", "--init", ps, "--manual-dir", folder, "--runs", tmp_path, "--name", "Anna"]
     found = {}
     for blob in (0.0, 0.2):
-        given = ["-s", "evaluator.threshold=0.5", "-s", f"export.minimum_blob={blob}"]
+        given = ["-s", "evaluator.threshold=0.5", "-s", f"export.min_component_fraction={blob}"]
         run = Path(json.loads(cli(*train, *common, *given, "--json").stdout)["run"])
         scores = json.loads((run / "evaluator" / "scores.json").read_text())
         found[blob] = logged(run)["validation/iou"]

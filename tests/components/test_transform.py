@@ -9,7 +9,7 @@ from pipe_seg import config
 from pipe_seg.artifacts import Dataset
 from pipe_seg.components import example_gen, transform
 from pipe_seg.config import Config, ExampleGenSection
-from pipe_seg.data import supervision
+from pipe_seg.data import targets
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.data.examples import frames
 from pipe_seg.data.training_data import TrainingData
@@ -63,7 +63,7 @@ def test_going_on_from_a_step_gives_the_very_batches(datasets: dict[str, Dataset
 
 def test_what_is_told_depends_on_who_drew_it(datasets: dict[str, Dataset]) -> None:
     plain = ("transform.augment=false", "supervision.box_weight=0.25")
-    _, routed = next(iter(examples(datasets, *plain, "supervision.ring_fill=1.01").batches(0, 0)))
+    _, routed = next(iter(examples(datasets, *plain, "supervision.fill_threshold=1.01").batches(0, 0)))
     _, filled = next(iter(examples(datasets, *plain, "supervision.boxes=filled").batches(0, 0)))
     told, boxes = routed["mask"].numpy()[..., 1], routed["boxes"].numpy()
     assert routed["weight"].numpy().tolist() == [0.25, 0.25, 1.0, 1.0]
@@ -98,11 +98,11 @@ def test_frames_go_along_as_they_are_where_the_loss_looks_at_them(datasets: dict
 def test_usual_fill_is_that_of_the_contours_that_train(datasets: dict[str, Dataset]) -> None:
     section, card = settings().supervision, datasets["ps"].card
     drawn = card["splits"]["train"]["box_against_contour"]
-    rates = supervision.fill_rates(section, card, "train")
+    rates = targets.fill_rates(section, card, "train")
     name = next(iter(drawn))
-    assert rates[supervision.CLASS_NAMES.index(name)] == drawn[name]["fill"]
+    assert rates[targets.CLASS_NAMES.index(name)] == drawn[name]["fill"]
     fixed = section.model_copy(update={"measure_fill": False})
-    assert supervision.fill_rates(fixed, card, "train") == list(section.fill_rates.values())
+    assert targets.fill_rates(fixed, card, "train") == list(section.fill_rates.values())
 
 
 def test_the_data_of_a_training_is_told_by_one_digest(datasets: dict[str, Dataset]) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from pipe_seg.serving import labels, store
+from pipe_seg.serving import store
+from pipe_seg.serving.store import version_labels
 from tests.conftest import ROOT
 from tests.faults import swaps
 from tests.faults.clients import quantile
@@ -68,7 +69,7 @@ def test_fifty_swaps_half_of_them_broken_under_eight_clients(tmp_path: Path, mod
                 swaps.point(folder, number)
                 server.wait_for(f"version {number} is not served")
             else:
-                labels.promote(place, number)
+                version_labels.promote(place, number)
                 good.add(number)
                 server.wait_for(f"version {number} answers")
                 _wait_until_asked(server, number)
@@ -305,7 +306,7 @@ def test_a_rollback_takes_less_than_a_second(tmp_path: Path, models: list[Path])
     for model in models:
         bright.publish(place, model)
     started = time.monotonic()
-    labels.rollback(place)
+    version_labels.rollback(place)
     spent = time.monotonic() - started
     print(f"{spent:.3f} s")
     assert spent < 1

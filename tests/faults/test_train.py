@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipe_seg.components.trainer import fitting
+from pipe_seg.components.trainer import batch_size_finder
 from pipe_seg.errors import MachineError
 from tests import tiny_training
 from tests.conftest import ROOT, TINY_FLAGS
@@ -151,17 +151,17 @@ def test_the_largest_part_that_fits_is_found(capsys: pytest.CaptureFixture[str])
     chosen = tiny_training.settings(*sizes, "trainer.strategy=one")
 
     def used_gib(parts: int) -> float:
-        command = [sys.executable, "-m", "pipe_seg.components.trainer.fitting", "ps", str(parts), str(2**40)]
+        command = [sys.executable, "-m", "pipe_seg.components.trainer.batch_size_finder", "ps", str(parts), str(2**40)]
         done = subprocess.run(command, input=chosen.to_yaml(), text=True, capture_output=True, cwd=ROOT, check=True)
         return float(done.stdout)
 
     whole, single = used_gib(1), used_gib(4)
     assert whole > single * 1.1
     between = tiny_training.settings(*sizes, "trainer.strategy=one", f"trainer.memory_gib={(whole + single) / 2}")
-    assert fitting.parts(between, "ps", print) in (2, 4)
+    assert batch_size_finder.parts(between, "ps", print) in (2, 4)
     assert "4 images at a time do not fit" in capsys.readouterr().out
     with pytest.raises(MachineError, match="not even one image at a time fits"):
-        fitting.parts(tiny_training.settings(*sizes, "trainer.memory_gib=0.2"), "ps", print)
+        batch_size_finder.parts(tiny_training.settings(*sizes, "trainer.memory_gib=0.2"), "ps", print)
 
 
 class Pair:

@@ -20,8 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipe_seg.serving import labels, store
-from pipe_seg.serving.store.place import Place
+from pipe_seg.serving import store
+from pipe_seg.serving.store import version_labels
+from pipe_seg.serving.store.location import StoreLocation
 from tests.faults import processes
 from tests.serving import cpp_loader
 from tests.serving.server import bright
@@ -34,11 +35,11 @@ def upload(uri: str, saved_model: Path) -> int:
     """Publish and label, as the pusher does; the fresh process that it asks comes before anything is visible."""
     place = store.at(uri)
     number = store.publish(place, saved_model, {"blessed": True, "model": bright.FACTS}, lambda staged: None)
-    labels.upload(place, number)
+    version_labels.upload(place, number)
     return number
 
 
-def judge(place: Place, known: Collection[int] = ()) -> dict[str, Any]:
+def judge(place: StoreLocation, known: Collection[int] = ()) -> dict[str, Any]:
     """Say what a reader sees: numbers, labels, and which versions, but ``known`` ones, are not whole."""
     seen = place.versions()
     broken = []
@@ -50,7 +51,7 @@ def judge(place: Place, known: Collection[int] = ()) -> dict[str, Any]:
                 broken.append(f"{number}: {error}")
             if cpp_loader.load(folder) != cpp_loader.OK:
                 broken.append(f"{number}: the C++ loader refuses it")
-    return {"seen": seen, "broken": broken, "labels": labels.read(place)}
+    return {"seen": seen, "broken": broken, "labels": version_labels.read(place)}
 
 
 def forked(work: Callable[[], Any]) -> Any:

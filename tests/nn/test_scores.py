@@ -128,7 +128,7 @@ def test_the_threshold_of_a_recall_is_the_highest_that_finds_it_and_says_what_it
     assert 0.25 < threshold <= 0.35  # seven are above 0.35 - ε, six above 0.45
     point = scores.operating_point(frames, threshold)
     assert point["recall"] == pytest.approx(0.7)
-    assert point["false_area"] == pytest.approx(0.6)  # 0.4 … 0.9, six of ten: 0.3 is just under the threshold
+    assert point["false_positive_rate"] == pytest.approx(0.6)  # 0.4 … 0.9, six of ten: 0.3 is just under the threshold
     assert point["precision"] == pytest.approx(7 / 13)
     assert point["iou"] == pytest.approx(7 / 16)
     assert scores.threshold_of_recall(frames, 1.0) <= 0.05

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from pipe_seg import progress, run_folder
+from pipe_seg import progress
 from pipe_seg.artifacts import Model
 from pipe_seg.cli import options, quiet
 from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.pipeline import MANUAL_DIR
+from pipe_seg.pipeline import runs as run_folder
 from pipe_seg.schema import FOLDERS
 
 TOOLS = ("cvat", "labelme")
@@ -59,11 +60,11 @@ def refine(
     quiet.tensorflow()
     from pipe_seg.components import refiner, statistics_gen
     from pipe_seg.components.refiner import page
-    from pipe_seg.components.refiner.asking import Asked
+    from pipe_seg.components.refiner.box_predictor import BoxPredictor
 
     layouts = {dataset.name: dataset.layout for dataset in statistics_gen.discover(root)}
     gates = refiner.Gates(refiner.usual_fill(layouts.get("ps")), tightness, agreement)
-    asked = Asked(models, threshold)
+    asked = BoxPredictor(models, threshold)
     checked = refiner.check(None if tool else layouts.get("ps"), asked=asked, gates=gates)
     checked["chosen"] = _chosen(models, threshold)
     with progress.bar("refining") as report:

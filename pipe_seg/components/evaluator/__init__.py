@@ -10,9 +10,9 @@ from pipe_seg.components.evaluator import report, tables
 from pipe_seg.components.evaluator.frames import FrameResult, judge
 from pipe_seg.config import EvaluatorSection
 from pipe_seg.data import examples as data
-from pipe_seg.data import known_frames
-from pipe_seg.data.known_frames import KnownFrames
-from pipe_seg.serving.saved_model import LoadedModel
+from pipe_seg.data import lineage
+from pipe_seg.data.lineage import LearntFrames
+from pipe_seg.inference.saved_model import LoadedModel
 
 SCORES = "scores.json"
 REPORT = "report.html"
@@ -24,15 +24,15 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
     ``out`` gets ``scores.json`` and ``report.html``. The threshold is the model's unless the section
     gives one. Blessed means: scored against contours, with an IoU of at least ``minimum_iou`` and above
     that of the filled boxes where there are boxes; never on rendered frames, on boxes cut out of frames, or on frames
-    that the model learnt from. ``chosen_here``: what the scored frames chose (epoch, threshold, smallest blob).
+    that the model learnt from. ``chosen_here``: what the scored frames chose (epoch, threshold, component size).
     """
     threshold = model.threshold if section.threshold == "auto" else section.threshold
     loaded = LoadedModel(model.saved_model)
     frames = data.load(dataset.path, split).as_numpy_iterator()
-    results = [judge(loaded, example, threshold, section.minimum_blob_area_px) for example in frames]
-    name, known = dataset.name, KnownFrames.of(model.extras)
-    frames_scored = known_frames.fingerprints(dataset.path, split)
-    chosen = model.chosen if known_frames.shared(known.chose, frames_scored) else set()
+    results = [judge(loaded, example, threshold, section.min_component_area_px) for example in frames]
+    name, known = dataset.name, LearntFrames.of(model.extras)
+    frames_scored = lineage.fingerprints(dataset.path, split)
+    chosen = model.chosen if lineage.shared(known.chose, frames_scored) else set()
     about = {
         "dataset": name,
         "split": split,
@@ -44,7 +44,7 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
         "threshold": threshold,
         "threshold_chosen": model.facts["threshold_chosen"] if section.threshold == "auto" else "given",
         "chosen_here": sorted(chosen if section.threshold == "auto" else chosen - {"threshold"}),
-        "n_learnt": known_frames.shared(known.learnt, frames_scored),
+        "n_learnt": lineage.shared(known.learnt, frames_scored),
         "precision": model.facts["precision"],
         "empty": section.empty,
     }

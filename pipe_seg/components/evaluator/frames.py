@@ -8,11 +8,11 @@ import numpy as np
 
 from pipe_seg import images
 from pipe_seg.data.examples import boxes
+from pipe_seg.inference.saved_model import LoadedModel
+from pipe_seg.inference.scoring import box_counts, score_frame
 from pipe_seg.nn import scores
 from pipe_seg.nn.scores import Counts, FrameScore
 from pipe_seg.schema import MASK_SOURCES
-from pipe_seg.serving.saved_model import LoadedModel
-from pipe_seg.serving.scoring import box_counts, score_frame
 
 BOUNDARY_SHARE_OF_DIAGONAL = 0.005
 NEAR_DILATION = 3

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipe_seg.annotations import folders
-from pipe_seg.data.statistics import Found, Statistics
+from pipe_seg.data.statistics import FrameStatistics, Statistics
 from pipe_seg.errors import Problem
 from pipe_seg.schema import CLASS_NAMES
 
@@ -69,7 +69,7 @@ def _leaks(statistics: Statistics) -> Iterator[Anomaly]:
         yield Anomaly("leak", "error", problem, (one.path, other.path))
 
 
-def _side(frame: Found) -> str:
+def _side(frame: FrameStatistics) -> str:
     return f"{frame.dataset} {frame.split}"
 
 

@@ -8,22 +8,22 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from pipe_seg import artifacts
+from pipe_seg import artifacts, devices
 from pipe_seg.artifacts import Dataset, Model, TrainedModel
 from pipe_seg.components.export import portable
 from pipe_seg.config import Config
-from pipe_seg.data import examples, known_frames
-from pipe_seg.data.known_frames import KnownFrames
+from pipe_seg.data import examples, lineage
+from pipe_seg.data.lineage import LearntFrames
+from pipe_seg.inference import warmup
+from pipe_seg.inference.postprocessing import Answers, InferenceOptions
+from pipe_seg.inference.scoring import score_frames
+from pipe_seg.inference.signatures import Predictor
 from pipe_seg.nn import folding, models
 from pipe_seg.nn.scores import FrameScore, best_threshold, image_mean, operating_point, threshold_of_recall
 from pipe_seg.schema import CLASS_NAMES, SIGNATURE_ARRAYS, SIGNATURE_BYTES
-from pipe_seg.serving import devices, warmup
-from pipe_seg.serving.inference import Answers, Inference
-from pipe_seg.serving.scoring import score_frames
-from pipe_seg.serving.signatures import Predictor
 
 GIVEN = "given in the configuration"
-EPOCH, THRESHOLD, BLOB = "epoch", "threshold", "smallest blob"
+EPOCH, THRESHOLD, BLOB = "epoch", "threshold", "minimum component size"
 BLOBS = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01)
 
 
@@ -39,7 +39,7 @@ def run(
 ) -> Model:
     """Export ``trained`` with the operating point that is best on ``tuning``'s validation split.
 
-    The threshold is that of the highest image-mean IoU, or of ``export.target_recall``; then the smallest blob that
+    The threshold is that of the highest image-mean IoU, or of ``export.target_recall``; then the component size that
     raises IoU is sought. What the configuration gives is taken as it is; where that comes from an earlier export, its
     facts are ``before`` and say how it was chosen. What these frames chose, and which they are, is written down.
     ``out/saved_model`` answers the signatures ``serving_default`` and ``predict_bytes``; which precision it
@@ -48,14 +48,14 @@ def run(
     precision = devices.precision(config.export.precision)
     network = models.build(config.model)
     models.load_weights(network, trained.weights)
-    plain = Inference.of(config)
+    plain = InferenceOptions.of(config)
     exact = freeze(folding.fold(config.model, network, precision="float32"), plain.size)
     frozen = exact
     if precision != "float32":
         frozen = freeze(folding.fold(config.model, network, precision=precision), plain.size)
     point = _chosen(config, frozen, tuning, before)
     threshold = point["threshold"]
-    inference = Inference.of(config, threshold, point["minimum_blob"])
+    inference = InferenceOptions.of(config, threshold, point["min_component_fraction"])
     details = {
         **point,
         "operating_point": operating_point(_scores(frozen, inference, tuning), threshold, config.evaluator.empty),
@@ -69,8 +69,8 @@ def run(
         out, component="export", section=config.export.model_dump(), inputs=inputs, details=details
     ) as folder:
         save(Predictor(frozen, inference, exact), folder / "saved_model")
-        chose = known_frames.fingerprints(tuning.path, "validation") if point["chosen"] else known_frames.none()
-        KnownFrames(KnownFrames.of(trained.path).learnt, chose).write(Model(folder).extras)
+        chose = lineage.fingerprints(tuning.path, "validation") if point["chosen"] else lineage.none()
+        LearntFrames(LearntFrames.of(trained.path).learnt, chose).write(Model(folder).extras)
         if formats:
             details |= portable.write(
                 formats,
@@ -85,12 +85,16 @@ def run(
 
 
 def _chosen(config: Config, network: Answers, tuning: Dataset, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Give threshold and smallest blob, how the threshold was chosen, and what validation chose; see ``run``."""
-    threshold, blob, recall = config.evaluator.threshold, config.export.minimum_blob, config.export.target_recall
+    """Give threshold and component size, how the threshold was chosen, and what validation chose; see ``run``."""
+    threshold, blob, recall = (
+        config.evaluator.threshold,
+        config.export.min_component_fraction,
+        config.export.target_recall,
+    )
     how, chosen = (before["threshold_chosen"], set(before.get("chosen", ()))) if before else (GIVEN, set())
     chosen |= {EPOCH} if config.trainer.chooses else set()
     if threshold == "auto":
-        frames = _scores(network, Inference.of(config), tuning)
+        frames = _scores(network, InferenceOptions.of(config), tuning)
         threshold = threshold_of_recall(frames, recall) if recall else best_threshold(frames)
         aim = f"highest that finds {recall:g} of the defect's pixels" if recall else "highest image-mean iou"
         how = f"{aim} on {tuning.name}, validation"
@@ -99,9 +103,9 @@ def _chosen(config: Config, network: Answers, tuning: Dataset, before: Mapping[s
         blob = 0.0
         chosen.discard(BLOB)
     elif blob == "auto":
-        blob = _best_blob(config, network, tuning, threshold)
+        blob = _best_component_fraction(config, network, tuning, threshold)
         chosen.add(BLOB)
-    return {"threshold": threshold, "threshold_chosen": how, "minimum_blob": blob, "chosen": sorted(chosen)}
+    return {"threshold": threshold, "threshold_chosen": how, "min_component_fraction": blob, "chosen": sorted(chosen)}
 
 
 def _frames(tuning: Dataset) -> dict[str, list[dict[str, Any]]]:
@@ -110,17 +114,17 @@ def _frames(tuning: Dataset) -> dict[str, list[dict[str, Any]]]:
     return {split: list(frames.as_numpy_iterator()) for split, frames in loaded.items()}
 
 
-def _scores(network: Answers, inference: Inference, tuning: Dataset) -> list[FrameScore]:
+def _scores(network: Answers, inference: InferenceOptions, tuning: Dataset) -> list[FrameScore]:
     frames = examples.load(tuning.path, "validation").as_numpy_iterator()
     predictor = Predictor(network, inference)  # its graphs hold it weakly
     return score_frames(predictor.probability, frames)
 
 
-def _best_blob(config: Config, network: Answers, tuning: Dataset, threshold: float) -> float:
+def _best_component_fraction(config: Config, network: Answers, tuning: Dataset, threshold: float) -> float:
     """Give the smallest of ``BLOBS`` with the highest image-mean IoU at ``threshold``."""
     ious = {}
     for blob in BLOBS:
-        frames = _scores(network, Inference.of(config, threshold, blob), tuning)
+        frames = _scores(network, InferenceOptions.of(config, threshold, blob), tuning)
         ious[blob] = image_mean([frame.counts(threshold).iou for frame in frames], config.evaluator.empty)
     return max(ious, key=lambda blob: (round(ious[blob], 6), -blob))
 

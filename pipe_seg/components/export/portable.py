@@ -17,11 +17,11 @@ import tensorflow as tf
 from pipe_seg import disk
 from pipe_seg.data import preprocessing
 from pipe_seg.errors import ConfigError, Problem, RefusedError
+from pipe_seg.inference import engines
+from pipe_seg.inference.postprocessing import Answers, InferenceOptions
+from pipe_seg.inference.scoring import score_frames
+from pipe_seg.inference.signatures import Predictor
 from pipe_seg.nn.scores import Counts, FrameScore, image_mean
-from pipe_seg.serving import engines
-from pipe_seg.serving.inference import Answers, Inference
-from pipe_seg.serving.scoring import score_frames
-from pipe_seg.serving.signatures import Predictor
 
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "openvino": ("openvino",), "keras": ()}
 OPSET = 18
@@ -48,7 +48,7 @@ def write(
     *,
     network: Any,
     portable: Answers,
-    inference: Inference,
+    inference: InferenceOptions,
     frames: Frames,
     int8: bool,
 ) -> dict[str, dict[str, Any]]:
@@ -104,7 +104,7 @@ def _lost(exact: Predictor, other: Predictor, examples: Sequence[dict[str, Any]]
     return before - after
 
 
-def _fitted(examples: Sequence[dict[str, Any]], inference: Inference) -> Callable[[], Iterator[list[Any]]]:
+def _fitted(examples: Sequence[dict[str, Any]], inference: InferenceOptions) -> Callable[[], Iterator[list[Any]]]:
     """Give frames as the network sees them, to calibrate with."""
 
     def fitted() -> Iterator[list[Any]]:
@@ -119,7 +119,9 @@ Written = tuple[str, Answers]
 Calibration = Callable[[], Iterator[list[Any]]] | None
 
 
-def _onnx(folder: Path, _network: Any, exact: Predictor, inference: Inference, _calibration: Calibration) -> Written:
+def _onnx(
+    folder: Path, _network: Any, exact: Predictor, inference: InferenceOptions, _calibration: Calibration
+) -> Written:
     import onnxruntime
     import tf2onnx
 
@@ -133,7 +135,7 @@ def _onnx(folder: Path, _network: Any, exact: Predictor, inference: Inference, _
 
 
 def _openvino(
-    folder: Path, _network: Any, exact: Predictor, inference: Inference, _calibration: Calibration
+    folder: Path, _network: Any, exact: Predictor, inference: InferenceOptions, _calibration: Calibration
 ) -> Written:
     import openvino
 
@@ -143,7 +145,9 @@ def _openvino(
     return file, engines.compiled(folder / file, "f32", inference.size)
 
 
-def _litert(folder: Path, _network: Any, exact: Predictor, inference: Inference, calibration: Calibration) -> Written:
+def _litert(
+    folder: Path, _network: Any, exact: Predictor, inference: InferenceOptions, calibration: Calibration
+) -> Written:
     from ai_edge_litert.interpreter import Interpreter
 
     file = "network.tflite"
@@ -166,7 +170,9 @@ def _litert(folder: Path, _network: Any, exact: Predictor, inference: Inference,
     return file, engines.outside(answer, inference.size)
 
 
-def _keras(folder: Path, network: Any, _exact: Predictor, _inference: Inference, _calibration: Calibration) -> Written:
+def _keras(
+    folder: Path, network: Any, _exact: Predictor, _inference: InferenceOptions, _calibration: Calibration
+) -> Written:
     import keras
 
     file = "network.keras"

@@ -8,7 +8,9 @@ from pipe_seg.artifacts import Dataset, Evaluation, InfraBlessing, Model, Pushed
 from pipe_seg.components.pusher import card
 from pipe_seg.config import InfraValidatorSection, PusherSection
 from pipe_seg.errors import Problem, RefusedError
-from pipe_seg.serving import labels, probe, store
+from pipe_seg.inference import probe
+from pipe_seg.serving import store
+from pipe_seg.serving.store import version_labels
 
 
 def run(
@@ -61,9 +63,9 @@ def run(
             raise RefusedError(Problem(staged, "the staged copy does not answer", got="; ".join(answer["faults"])))
 
     place = store.at(section.store)
-    labels.read(place)  # a file that cannot be read is told of before anything is published
+    version_labels.read(place)  # a file that cannot be read is told of before anything is published
     data = Dataset(Path(model.record["inputs"]["tuning"]))
     texts = {card.NAME: card.render(model, evaluation, infra, data)}
     number = store.publish(place, model.saved_model, facts, verify, texts)
-    labels.upload(place, number)
+    version_labels.upload(place, number)
     return PushedModel(place.named(number))

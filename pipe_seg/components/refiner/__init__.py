@@ -21,7 +21,7 @@ from pipe_seg import artifacts, disk, images
 from pipe_seg.annotations import coco, documents, formats, prelabels, raster
 from pipe_seg.annotations.folders import Layout
 from pipe_seg.annotations.shapes import Size
-from pipe_seg.components.refiner.asking import Asked
+from pipe_seg.components.refiner.box_predictor import BoxPredictor
 from pipe_seg.errors import ConfigError, Problem
 from pipe_seg.progress import Report
 from pipe_seg.schema import CLASS_NAMES, FOLDERS, Annotation, Box, Region
@@ -108,7 +108,7 @@ def usual_fill(contours: Layout | None) -> dict[int, tuple[float, float]]:
     return {label: known.get(label, WHOLE_RANGE) for label in range(len(CLASS_NAMES))}
 
 
-def run(boxes: Layout, *, asked: Asked, gates: Gates, report: Report) -> Iterator[Refined]:
+def run(boxes: Layout, *, asked: BoxPredictor, gates: Gates, report: Report) -> Iterator[Refined]:
     """Give every training frame that has boxes and no contour by hand, with what the models found.
 
     What was refined before is found anew.
@@ -132,7 +132,7 @@ def run(boxes: Layout, *, asked: Asked, gates: Gates, report: Report) -> Iterato
         raise ConfigError(Problem(boxes.root, "no training frame has boxes to refine", expected="PBS with boxes"))
 
 
-def proposals(data: bytes, boxes: Sequence[Box], asked: Asked, gates: Gates) -> tuple[Proposal, ...]:
+def proposals(data: bytes, boxes: Sequence[Box], asked: BoxPredictor, gates: Gates) -> tuple[Proposal, ...]:
     """Ask the models for the frame whose file holds ``data``; give what is found in each box."""
     answers = zip(boxes, asked.margins(data, boxes), strict=True)
     return tuple(propose(box, margins, gates) for box, margins in answers)
@@ -167,7 +167,7 @@ def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates) -> Proposal:
     return Proposal(box, raster.region(mask, box.label), **told, verdict=verdict)
 
 
-def check(contours: Layout | None, *, asked: Asked, gates: Gates) -> dict[str, Any]:
+def check(contours: Layout | None, *, asked: BoxPredictor, gates: Gates) -> dict[str, Any]:
     """Give how well what is found in boxes fits contours, on the frames of the validation split that have both.
 
     Returns:

@@ -10,24 +10,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipe_seg import artifacts, disk
+from pipe_seg import artifacts, devices, disk
 from pipe_seg.artifacts import TrainedModel
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted
 from pipe_seg.components.trainer.loop import Loop
 from pipe_seg.components.trainer.session import Session
-from pipe_seg.components.trainer.tensorboard import Board
+from pipe_seg.components.trainer.tensorboard import TensorBoardLogger
 from pipe_seg.components.trainer.validation import Validation
 from pipe_seg.components.trainer.workers import Workers
 from pipe_seg.config import Config, ModelSection
-from pipe_seg.data import known_frames
+from pipe_seg.data import lineage
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.data.examples import load
-from pipe_seg.data.known_frames import KnownFrames
+from pipe_seg.data.lineage import LearntFrames
 from pipe_seg.data.training_data import TrainingData
 from pipe_seg.errors import DivergedError, MachineError, Problem
 from pipe_seg.nn import encoders, models
-from pipe_seg.serving import devices
 
 
 def run(
@@ -83,7 +82,7 @@ def run(
             examples=examples,
             validation=Validation(config, loop.average, frames, workers),
             checkpoints=Checkpoints(checkpoints, config.trainer.checkpoints_kept, loop.variables, about),
-            board=Board(board if workers.chief else None),
+            board=TensorBoardLogger(board if workers.chief else None),
             workers=workers,
         )
         ended_early = session.run()
@@ -91,7 +90,7 @@ def run(
         raise ended_early or DivergedError("not one epoch gave finite answers; lower the learning rate")
     if workers.chief and not isinstance(ended_early, Interrupted):
         inputs = {"validation": str(data.contours.path), "init": str(init.path) if init else ""}
-        known = known_frames.learnt(data, [init.path] if init else [])
+        known = lineage.learnt(data, [init.path] if init else [])
         _publish(config, session, loop, out, inputs, facts | {"diverged": ended_early is not None}, known)
         shutil.rmtree(checkpoints, ignore_errors=True)
     if ended_early:
@@ -132,7 +131,7 @@ def _publish(
     out: Path,
     inputs: dict[str, str],
     facts: dict[str, Any],
-    known: KnownFrames,
+    known: LearntFrames,
 ) -> None:
     state = session.state
     details = facts | {"best_epoch": state.best_epoch, "best_iou": state.best_iou, "skipped_steps": state.skipped}

@@ -11,8 +11,8 @@ from pipe_seg.components.trainer import memory
 from pipe_seg.config import Config, Recipe
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.nn import losses, metrics, models, optimizers
+from pipe_seg.nn.box_supervision import BoxSupervisionLoss
 from pipe_seg.nn.schedules import Rate
-from pipe_seg.nn.supervision import RoutedLoss
 
 SUMS = 5
 
@@ -88,7 +88,7 @@ class Loop:
             self._gathered = self._gradient_sums() if self.accumulate > 1 else []
         # The gradient is reduced here, before it is clipped; Keras would add the replicas up once more.
         self.optimizer._all_reduce_sum_gradients = list
-        self._loss = RoutedLoss(config.supervision, losses.build(recipe.criterion))
+        self._loss = BoxSupervisionLoss(config.supervision, losses.build(recipe.criterion))
 
     @property
     def variables(self) -> dict[str, list[Any]]:

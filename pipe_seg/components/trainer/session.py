@@ -11,9 +11,9 @@ import tensorflow as tf
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted, watching
 from pipe_seg.components.trainer.loop import Loop, Progress
-from pipe_seg.components.trainer.progress import reporting
+from pipe_seg.components.trainer.reporter import reporting
 from pipe_seg.components.trainer.state import State
-from pipe_seg.components.trainer.tensorboard import Board
+from pipe_seg.components.trainer.tensorboard import TensorBoardLogger
 from pipe_seg.components.trainer.validation import Validated, Validation
 from pipe_seg.components.trainer.workers import Workers
 from pipe_seg.config import Config
@@ -43,7 +43,7 @@ class Session:
         examples: TransformedExamples,
         validation: Validation,
         checkpoints: Checkpoints,
-        board: Board,
+        board: TensorBoardLogger,
         workers: Workers,
     ) -> None:
         """Begin where the newest whole checkpoint stands."""

@@ -23,7 +23,7 @@ CURVE_POINTS = 101
 log = logging.getLogger(__name__)
 
 
-class Board:
+class TensorBoardLogger:
     """One run's events. What cannot be written is told once and does not stop a training."""
 
     def __init__(self, folder: Path | None) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from pipe_seg import devices
 from pipe_seg.components.trainer import tensorboard
 from pipe_seg.components.trainer.workers import Workers
 from pipe_seg.config import Config
+from pipe_seg.inference.postprocessing import InferenceOptions
+from pipe_seg.inference.scoring import score_frame, text
+from pipe_seg.inference.signatures import Predictor
 from pipe_seg.nn import folding
 from pipe_seg.nn.scores import LEVELS, FrameScore, image_mean
-from pipe_seg.serving import devices
-from pipe_seg.serving.inference import Inference
-from pipe_seg.serving.scoring import score_frame, text
-from pipe_seg.serving.signatures import Predictor
 
 SHOWN_FRAMES = 12
 WATCHED_THRESHOLD = 0.5
@@ -50,14 +50,16 @@ class Validation:
     def __init__(self, config: Config, average: Any, examples: list[dict[str, Any]], workers: Workers) -> None:
         """Take the network that is to be validated, ``average``, and the TFDS examples.
 
-        Of what is done around it, threshold and smallest blob are as configured; where ``auto`` chooses them after
+        Of what is done around it, threshold and component size are as configured; where ``auto`` chooses them after
         training, no claim is taken back yet.
         """
         self._average = average
         self._folded = folding.fold(config.model, average, precision=devices.precision(config.export.precision))
-        threshold, blob = config.evaluator.threshold, config.export.minimum_blob
+        threshold, blob = config.evaluator.threshold, config.export.min_component_fraction
         threshold = WATCHED_THRESHOLD if threshold == "auto" else threshold
-        self._predictor = Predictor(self._folded, Inference.of(config, threshold, 0.0 if blob == "auto" else blob))
+        self._predictor = Predictor(
+            self._folded, InferenceOptions.of(config, threshold, 0.0 if blob == "auto" else blob)
+        )
         self._examples = examples
         self._workers = workers
 

@@ -16,15 +16,15 @@ import uvicorn
 
 from pipe_seg.config import ServerSection
 from pipe_seg.errors import MachineError, Problem, RefusedError
-from pipe_seg.serving import engines
-from pipe_seg.serving.server import gate, grpc_api
+from pipe_seg.inference import engines
+from pipe_seg.serving.server import grpc_api, request_guard
 from pipe_seg.serving.server.batching import Batcher
-from pipe_seg.serving.server.dialect import Most
-from pipe_seg.serving.server.metrics import Metrics
+from pipe_seg.serving.server.prometheus import Metrics
 from pipe_seg.serving.server.protocol import Protocol
 from pipe_seg.serving.server.rest import Rest
+from pipe_seg.serving.server.tf_serving_json import Most
 from pipe_seg.serving.server.versions import Versions
-from pipe_seg.serving.store.place import Place
+from pipe_seg.serving.store.location import StoreLocation
 
 BACKLOG = 512
 MIB = 1 << 20
@@ -65,10 +65,10 @@ def access(host: str, token_file: Path | None, hosts: Sequence[str]) -> Access:
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
         cure = "16 or more printable letters, as from: openssl rand -hex 32"
         raise RefusedError(Problem(token_file, "not a token", expected=cure))
-    return Access((*hosts, *gate.own_names()), token)
+    return Access((*hosts, *request_guard.own_names()), token)
 
 
-def run(section: ServerSection, *, place: Place, allowed: Access, say: Say) -> None:
+def run(section: ServerSection, *, place: StoreLocation, allowed: Access, say: Say) -> None:
     """Serve a store until SIGTERM or Ctrl-C; what was asked before that is answered.
 
     Raises:
@@ -78,7 +78,7 @@ def run(section: ServerSection, *, place: Place, allowed: Access, say: Say) -> N
     asyncio.run(_serve(section, place, allowed, say))
 
 
-async def _serve(section: ServerSection, place: Place, allowed: Access, say: Say) -> None:
+async def _serve(section: ServerSection, place: StoreLocation, allowed: Access, say: Say) -> None:
     engines.chosen(section.engine)  # what is not installed is told of before anything listens
     versions = Versions(place, section.engine, say)
     batcher = Batcher(
@@ -86,7 +86,7 @@ async def _serve(section: ServerSection, place: Place, allowed: Access, say: Say
     )
     metrics = Metrics(lambda: batcher.waiting, lambda: versions.status, lambda: versions.labels)
     most, most_bytes = Most(section.request_frames, section.request_mpx), int(section.body_mib * MIB)
-    app = gate.Gate(
+    app = request_guard.RequestGuard(
         Rest(versions, batcher, metrics, most).app(),
         hosts=(section.host, *allowed.hosts),
         token=allowed.token,
@@ -115,7 +115,9 @@ async def _end(answering: "asyncio.Task[None]", most_s: float) -> None:
         os._exit(0)
 
 
-async def _http(app: gate.Gate, section: ServerSection, listening: socket.socket, batcher: Batcher) -> None:
+async def _http(
+    app: request_guard.RequestGuard, section: ServerSection, listening: socket.socket, batcher: Batcher
+) -> None:
     """Answer HTTP until a signal; then finish what was begun, and send away who would wait too long."""
 
     class Limited(Protocol):

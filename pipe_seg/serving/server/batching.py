@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipe_seg.serving.server.errors import Refusal, busy, late, unavailable
+from pipe_seg.serving.server.refusals import Refusal, busy, late, unavailable
 from pipe_seg.serving.server.servable import Answer, Servable
 
 

@@ -21,10 +21,10 @@ from tensorflow_serving.apis import (
 )
 
 from pipe_seg.schema import MODEL_NAME, SIGNATURE_ARRAYS
-from pipe_seg.serving.server import dialect, gate
+from pipe_seg.serving.server import request_guard, tf_serving_json
 from pipe_seg.serving.server.batching import Batcher
-from pipe_seg.serving.server.errors import Refusal, bad, missing
-from pipe_seg.serving.server.metrics import Metrics
+from pipe_seg.serving.server.prometheus import Metrics
+from pipe_seg.serving.server.refusals import Refusal, bad, missing
 from pipe_seg.serving.server.servable import Answer, Servable
 from pipe_seg.serving.server.versions import Versions
 
@@ -46,7 +46,7 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
     """Both services; what TF Serving offers beyond them is answered with UNIMPLEMENTED."""
 
     def __init__(
-        self, versions: Versions, batcher: Batcher, metrics: Metrics, most: dialect.Most, token: str | None
+        self, versions: Versions, batcher: Batcher, metrics: Metrics, most: tf_serving_json.Most, token: str | None
     ) -> None:
         """Answer from ``versions`` through ``batcher``, to who has ``token``."""
         self._versions, self._batcher, self._metrics = versions, batcher, metrics
@@ -55,7 +55,7 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
     async def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Answer either signature."""
         signature = request.model_spec.signature_name or SIGNATURE_ARRAYS
-        known = signature if signature in dialect.INPUT else "unknown"
+        known = signature if signature in tf_serving_json.INPUT else "unknown"
         return await self._told(context, known, lambda: self._predicted(request, signature))
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -86,9 +86,9 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
 
     async def _predicted(self, request: Any, signature: str) -> Any:
         servable = self._found(request.model_spec)
-        if signature not in dialect.INPUT or list(request.inputs) != [dialect.INPUT[signature]]:
-            raise bad(f"expected one of the signatures {', '.join(dialect.INPUT)} and its one input")
-        tensor = request.inputs[dialect.INPUT[signature]]
+        if signature not in tf_serving_json.INPUT or list(request.inputs) != [tf_serving_json.INPUT[signature]]:
+            raise bad(f"expected one of the signatures {', '.join(tf_serving_json.INPUT)} and its one input")
+        tensor = request.inputs[tf_serving_json.INPUT[signature]]
         if signature == SIGNATURE_ARRAYS:
             image = await asyncio.to_thread(_image, tensor, self._most)
             outputs = {"probabilities": await self._batcher.alone(servable, lambda: servable.arrays(image))}
@@ -140,11 +140,11 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
         """
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
         given = given if isinstance(given, bytes) else given.encode("utf-8", "replace")
-        if self._token is not None and not gate.allowed(given, self._token):
+        if self._token is not None and not request_guard.allowed(given, self._token):
             raise Refusal(HTTPStatus.UNAUTHORIZED, "a token is needed: authorization: Bearer …")
 
 
-def _image(tensor: Any, most: dialect.Most) -> np.ndarray:
+def _image(tensor: Any, most: tf_serving_json.Most) -> np.ndarray:
     """Give the array in a tensor, of which every value has to be there: TensorFlow would repeat the last one."""
     sizes = [dim.size for dim in tensor.tensor_shape.dim]
     number = math.prod(sizes)
@@ -152,16 +152,16 @@ def _image(tensor: Any, most: dialect.Most) -> np.ndarray:
         raise bad("image: expected float32 [batch, height, width, 3]")
     if len(tensor.tensor_content) != 4 * number and len(tensor.float_val) != number:
         raise bad("image: not as many values as its shape says")
-    return dialect.array(tf.make_ndarray(tensor), most)
+    return tf_serving_json.array(tf.make_ndarray(tensor), most)
 
 
-def _frames(tensor: Any, most: dialect.Most) -> list[bytes]:
+def _frames(tensor: Any, most: tf_serving_json.Most) -> list[bytes]:
     """Give the encoded frames in a tensor."""
     sizes = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.dtype != DT_STRING or sizes != [len(tensor.string_val)] or not sizes[0]:
         raise bad("image_bytes: expected encoded frames, one dimension")
     frames = list(tensor.string_val)
-    dialect.check(frames, most)
+    tf_serving_json.check(frames, most)
     return frames
 
 

@@ -18,10 +18,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pipe_seg.schema import MODEL_NAME, SIGNATURE_ARRAYS, SIGNATURE_BYTES
-from pipe_seg.serving.server import dialect
+from pipe_seg.serving.server import tf_serving_json
 from pipe_seg.serving.server.batching import Batcher
-from pipe_seg.serving.server.errors import Refusal, bad, missing, unavailable
-from pipe_seg.serving.server.metrics import Metrics
+from pipe_seg.serving.server.prometheus import Metrics
+from pipe_seg.serving.server.refusals import Refusal, bad, missing, unavailable
 from pipe_seg.serving.server.servable import Servable
 from pipe_seg.serving.server.versions import Versions
 
@@ -35,7 +35,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Rest:
     """The handlers, over the versions that are loaded."""
 
-    def __init__(self, versions: Versions, batcher: Batcher, metrics: Metrics, most: dialect.Most) -> None:
+    def __init__(self, versions: Versions, batcher: Batcher, metrics: Metrics, most: tf_serving_json.Most) -> None:
         """Answer from ``versions`` through ``batcher``."""
         self._versions, self._batcher, self._metrics, self._most = versions, batcher, metrics, most
 
@@ -80,21 +80,21 @@ class Rest:
 
     async def _predict(self, request: Request) -> Response:
         body = request.state.body
-        parse = partial(dialect.parse, body, self._most)
+        parse = partial(tf_serving_json.parse, body, self._most)
         asked = parse() if len(body) < INLINE_BYTES else await asyncio.to_thread(parse)
         request.state.signature = SIGNATURE_ARRAYS if asked.image is not None else SIGNATURE_BYTES
         servable = self._servable(request)
         if asked.image is not None:
             probabilities = await self._batcher.alone(servable, partial(servable.arrays, asked.image))
-            body = await asyncio.to_thread(dialect.told_arrays, asked.rows, probabilities)
+            body = await asyncio.to_thread(tf_serving_json.told_arrays, asked.rows, probabilities)
         else:
-            body = dialect.told(asked.rows, await self._batcher.frames(servable, asked.frames))
+            body = tf_serving_json.told(asked.rows, await self._batcher.frames(servable, asked.frames))
         return _json(body, headers={"x-model-version": str(servable.number)})
 
     async def _frames(self, request: Request) -> Response:
         """Give the levels of one frame, for the page."""
         body = request.state.body
-        await asyncio.to_thread(dialect.check, [body], self._most)
+        await asyncio.to_thread(tf_serving_json.check, [body], self._most)
         number, label = request.query_params.get("version"), request.query_params.get("label")
         servable = self._versions.find(_number(number) if number else None, label)
         png = await self._batcher.alone(servable, lambda: servable.levels(body))
@@ -111,10 +111,10 @@ class Rest:
             if number not in status:
                 raise missing(f"Could not find version {number} of model {MODEL_NAME}")
             status = {number: status[number]}
-        return _json(pydantic_core.to_json(dialect.told_status(status)))
+        return _json(pydantic_core.to_json(tf_serving_json.told_status(status)))
 
     async def _metadata(self, request: Request) -> Response:
-        return _json(pydantic_core.to_json(dialect.told_metadata(self._servable(request))))
+        return _json(pydantic_core.to_json(tf_serving_json.told_metadata(self._servable(request))))
 
     async def _listed(self, request: Request) -> Response:
         """Give what may be asked, for the page."""

@@ -14,12 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg import images
+from pipe_seg.artifacts import current_names
 from pipe_seg.errors import Problem, RefusedError
+from pipe_seg.inference import engines, warmup
 from pipe_seg.schema import SIGNATURE_ARRAYS, SIGNATURE_BYTES
-from pipe_seg.serving import engines, store, warmup
-from pipe_seg.serving.server import admission
-from pipe_seg.serving.server.errors import Refusal, bad
-from pipe_seg.serving.store.place import Place
+from pipe_seg.serving import store
+from pipe_seg.serving.server import graph_allowlist
+from pipe_seg.serving.server.refusals import Refusal, bad
+from pipe_seg.serving.store.location import StoreLocation
 
 CLAIMED = 128
 
@@ -43,7 +45,7 @@ class Servable:
             RefusedError: it may not be loaded, or does not answer as it should.
             MachineError: it cannot be loaded.
         """
-        self.signatures = admission.check(saved_model)
+        self.signatures = graph_allowlist.check(saved_model)
         self.number, self.threshold = number, float(facts["threshold"])
         self._model, self.engine = engines.load_best(saved_model, facts, engine)
         try:
@@ -110,7 +112,7 @@ def levels(probability: np.ndarray, threshold: float) -> np.ndarray:
     return np.where(probability >= np.float32(threshold), above, below).astype(np.uint8)
 
 
-def open_version(place: Place, number: int, engine: engines.Engine) -> Servable:
+def open_version(place: StoreLocation, number: int, engine: engines.Engine) -> Servable:
     """Check every byte of a version, look into its graph, then load it and warm it up.
 
     Raises:
@@ -122,11 +124,11 @@ def open_version(place: Place, number: int, engine: engines.Engine) -> Servable:
         facts = store.check(folder, place.named(number)).get("model")
         if not isinstance(facts, dict) or "threshold" not in facts:
             raise RefusedError(Problem(place.named(number), "the manifest does not say how the model is asked"))
-        return Servable(number, folder, facts, engine)
+        return Servable(number, folder, current_names(facts), engine)
 
 
 @contextmanager
-def _private(place: Place, number: int) -> Iterator[Path]:
+def _private(place: StoreLocation, number: int) -> Iterator[Path]:
     """Give a folder with a version that nobody else writes to: what is checked is what is loaded."""
     with place.fetched(str(number)) as folder, tempfile.TemporaryDirectory() as scratch:
         if place.near:

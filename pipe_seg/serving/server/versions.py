@@ -15,10 +15,11 @@ from typing import Literal
 
 from pipe_seg import disk
 from pipe_seg.errors import PipeSegError, Problem, RefusedError
-from pipe_seg.serving import engines, labels
-from pipe_seg.serving.server.errors import bad, missing, unavailable
+from pipe_seg.inference import engines
+from pipe_seg.serving.server.refusals import bad, missing, unavailable
 from pipe_seg.serving.server.servable import Servable, open_version
-from pipe_seg.serving.store.place import Place
+from pipe_seg.serving.store import version_labels
+from pipe_seg.serving.store.location import StoreLocation
 
 State = Literal["LOADING", "AVAILABLE", "END"]
 RETRY_S = 60.0
@@ -42,7 +43,7 @@ class _Failure:
 class Versions:
     """The versions of one store."""
 
-    def __init__(self, place: Place, engine: engines.Engine, say: Callable[[str], None]) -> None:
+    def __init__(self, place: StoreLocation, engine: engines.Engine, say: Callable[[str], None]) -> None:
         """Begin with nothing loaded; ``refresh`` loads."""
         self._place, self._engine, self._say = place, engine, say
         self._named: dict[str, int] = {}
@@ -81,9 +82,9 @@ class Versions:
             if number not in self._loaded:
                 raise missing(f"Servable not found for request: Specific(pipe_seg, {number})")
             return self._loaded[number]
-        if labels.STABLE in self._labels:
-            return self._loaded[self._labels[labels.STABLE]]
-        if labels.STABLE in self._named or not self._loaded:
+        if version_labels.STABLE in self._labels:
+            return self._loaded[self._labels[version_labels.STABLE]]
+        if version_labels.STABLE in self._named or not self._loaded:
             raise unavailable("no version of the model answers yet")
         return self._loaded[max(self._loaded)]
 
@@ -127,7 +128,7 @@ class Versions:
         self._labels = kept | {name: number for name, number in named.items() if number in self._loaded}
 
     def _wanted(self) -> tuple[dict[str, int], set[int]]:
-        named = labels.read(self._place)
+        named = version_labels.read(self._place)
         if named:
             return named, set(named.values())
         numbers = self._place.versions()

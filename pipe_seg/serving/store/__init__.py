@@ -13,12 +13,12 @@ from typing import Any
 from pipe_seg import disk
 from pipe_seg.errors import ConfigError, Problem, RefusedError
 from pipe_seg.serving.store.folder import Folder
-from pipe_seg.serving.store.place import MANIFEST, Place
+from pipe_seg.serving.store.location import MANIFEST, StoreLocation
 from pipe_seg.serving.store.registry import PREFIX, Registry
 from pipe_seg.serving.store.remote import SCHEMES, Remote
 
 
-def at(uri: str) -> Place:
+def at(uri: str) -> StoreLocation:
     """Give the store that ``uri`` names: a path, ``file://``, ``s3://``, ``gs://``, ``sftp://`` or ``mlflow:``.
 
     Raises:
@@ -38,7 +38,7 @@ def at(uri: str) -> Place:
 
 
 def publish(
-    place: Place,
+    place: StoreLocation,
     saved_model: Path,
     facts: Mapping[str, Any],
     verify: Callable[[Path], None],
@@ -69,7 +69,7 @@ def publish(
         return place.claim(staging)
 
 
-def manifest(place: Place, number: int) -> dict[str, Any]:
+def manifest(place: StoreLocation, number: int) -> dict[str, Any]:
     """Give what was written when a version was published.
 
     Raises:
@@ -80,7 +80,7 @@ def manifest(place: Place, number: int) -> dict[str, Any]:
     return _manifest(place.text(f"{place.model}/{number}/{MANIFEST}"), f"{place.named(number)}/{MANIFEST}")
 
 
-def verify(place: Place, number: int) -> dict[str, Any]:
+def verify(place: StoreLocation, number: int) -> dict[str, Any]:
     """Compare every file of a version with its manifest, and give that.
 
     Raises:
@@ -124,7 +124,7 @@ def check(folder: Path, name: str | None = None) -> dict[str, Any]:
     return told
 
 
-def _there(place: Place, number: int) -> None:
+def _there(place: StoreLocation, number: int) -> None:
     numbers = place.versions()
     if number not in numbers:
         there = ", ".join(map(str, numbers)) or "none there yet"

@@ -10,12 +10,12 @@ from pathlib import Path
 from pipe_seg import disk
 from pipe_seg.errors import MachineError, Problem
 from pipe_seg.schema import MODEL_NAME
-from pipe_seg.serving.store.place import LABELS, STAGING, WITHDRAWN, Place, numbers
+from pipe_seg.serving.store.location import LABELS, STAGING, WITHDRAWN, StoreLocation, numbers
 
 ABANDONED_S = 24 * 3600
 
 
-class Folder(Place):
+class Folder(StoreLocation):
     """A folder as a store."""
 
     near = True
@@ -26,13 +26,13 @@ class Folder(Place):
         self.name, self.base = str(root), str(self._base.absolute())
 
     def versions(self) -> list[int]:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         if not self._base.is_dir():
             return []
         return numbers(path.name for path in self._base.iterdir() if path.is_dir())
 
     def text(self, path: str) -> bytes | None:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         try:
             return (self._root / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -42,7 +42,7 @@ class Folder(Place):
 
     @contextmanager
     def staged(self, saved_model: Path, texts: Mapping[str, str]) -> Iterator[str]:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         staging = self._base / f"{STAGING}{uuid.uuid4().hex}"
         with disk.environment(self._root):
             self._base.mkdir(parents=True, exist_ok=True)
@@ -57,11 +57,11 @@ class Folder(Place):
 
     @contextmanager
     def fetched(self, name: str) -> Iterator[Path]:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         yield self._base / name
 
     def claim(self, staging: str) -> int:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         number = max(self.versions(), default=0) + 1
         while not disk.rename_new(self._base / staging, self._base / str(number)):
             number += 1
@@ -69,7 +69,7 @@ class Folder(Place):
         return number
 
     def withdraw(self, number: int) -> None:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         aside = self._base / f"{WITHDRAWN}{number}-{uuid.uuid4().hex}"
         with disk.environment(self._root):
             (self._base / str(number)).rename(aside)
@@ -77,7 +77,7 @@ class Folder(Place):
             shutil.rmtree(aside)
 
     def sweep(self) -> None:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         with disk.environment(self._root):
             for path in self._base.glob(f"{WITHDRAWN}*"):
                 shutil.rmtree(path)
@@ -87,7 +87,7 @@ class Folder(Place):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         if not self._root.is_dir():
             yield
             return
@@ -95,12 +95,12 @@ class Folder(Place):
             yield
 
     def labels(self) -> tuple[str | None, int]:
-        """See ``Place``; a revision is not needed: ``held`` holds."""
+        """See ``StoreLocation``; a revision is not needed: ``held`` holds."""
         text = self.text(LABELS)
         return None if text is None else text.decode("utf-8", "replace"), 0
 
     def relabel(self, text: str, revision: int) -> bool:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         with disk.environment(self._root):
             disk.write_text(self._root / LABELS, text)
             disk.sync(self._root)

@@ -18,7 +18,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from pipe_seg.errors import ConfigError, MachineError, Problem
 from pipe_seg.schema import MODEL_NAME
-from pipe_seg.serving.store.place import Place
+from pipe_seg.serving.store.location import StoreLocation
 
 PREFIX = "mlflow:"
 READY = "READY"
@@ -31,7 +31,7 @@ QUIET = {
 }
 
 
-class Registry(Place):
+class Registry(StoreLocation):
     """The model ``pipe_seg`` of the registry that ``MLFLOW_TRACKING_URI`` names."""
 
     def __init__(self) -> None:
@@ -56,16 +56,16 @@ class Registry(Place):
             self._client: Any = MlflowClient()
 
     def named(self, number: int) -> str:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         return f"{self.base}/{number}"
 
     def versions(self) -> list[int]:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         with self._reached():
             return sorted(self._runs())
 
     def text(self, path: str) -> bytes | None:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         model, _, rest = path.partition("/")
         number, _, name = rest.partition("/")
         with self._reached():
@@ -79,7 +79,7 @@ class Registry(Place):
 
     @contextmanager
     def staged(self, saved_model: Path, texts: Mapping[str, str]) -> Iterator[str]:
-        """See ``Place``: a run of its own, which is deleted if no version came to point to it."""
+        """See ``StoreLocation``: a run of its own, which is deleted if no version came to point to it."""
         with self._reached():
             run = self._client.create_run(self._experiment()).info.run_id
         try:
@@ -97,7 +97,7 @@ class Registry(Place):
 
     @contextmanager
     def fetched(self, name: str) -> Iterator[Path]:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         with tempfile.TemporaryDirectory() as scratch:
             with self._reached():
                 run = self._run(int(name)) if name.isdigit() and len(name) < 19 else name
@@ -106,28 +106,28 @@ class Registry(Place):
             yield folder
 
     def claim(self, staging: str) -> int:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         with self._reached():
             self._make_model()
             source = f"{self._client.get_run(staging).info.artifact_uri}/{MODEL_NAME}"
             return int(self._client.create_model_version(MODEL_NAME, source, staging).version)
 
     def withdraw(self, number: int) -> None:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         with self._reached():
             run = self._run(number)
             self._client.delete_model_version(MODEL_NAME, str(number))
             self._client.delete_run(run)
 
     def sweep(self) -> None:
-        """See ``Place``: MLflow's own ``mlflow gc`` removes what was deleted."""
+        """See ``StoreLocation``: MLflow's own ``mlflow gc`` removes what was deleted."""
 
     def held(self) -> AbstractContextManager[None]:
-        """See ``Place``: nothing holds here."""
+        """See ``StoreLocation``: nothing holds here."""
         return nullcontext()
 
     def labels(self) -> tuple[str | None, int]:
-        """See ``Place``: aliases, told as TF Serving's configuration would."""
+        """See ``StoreLocation``: aliases, told as TF Serving's configuration would."""
         with self._reached():
             aliases = self._aliases()
         config = ModelServerConfig()
@@ -137,7 +137,7 @@ class Registry(Place):
         return text_format.MessageToString(config), 0
 
     def relabel(self, text: str, revision: int) -> bool:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         (entry,) = text_format.Parse(text, ModelServerConfig()).model_config_list.config
         wanted = dict(entry.version_labels)
         with self._reached():

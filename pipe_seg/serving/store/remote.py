@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pipe_seg.errors import ConfigError, MachineError, Problem, RefusedError
 from pipe_seg.schema import MODEL_NAME
-from pipe_seg.serving.store.place import GRAPH, LABELS, MANIFEST, STAGING, WITHDRAWN, Place, numbers
+from pipe_seg.serving.store.location import GRAPH, LABELS, MANIFEST, STAGING, WITHDRAWN, StoreLocation, numbers
 
 SCHEMES = {"s3": "s3", "gs": "gcs", "sftp": "sftp"}
 THEIRS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "paramiko")
@@ -26,7 +26,7 @@ UNCACHED = {"use_listings_cache": False}
 KNOWN_HOSTS = Path("~/.ssh/known_hosts")
 
 
-class Remote(Place):
+class Remote(StoreLocation):
     """A store behind ``s3://``, ``gs://`` or ``sftp://``."""
 
     def __init__(self, uri: str) -> None:
@@ -49,12 +49,12 @@ class Remote(Place):
         self._base = f"{self._root}/{MODEL_NAME}"
 
     def versions(self) -> list[int]:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         with self._reached():
             return numbers(parts[0] for parts in self._near() if parts[1:] == [GRAPH])
 
     def text(self, path: str) -> bytes | None:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         try:
             with self._reached():
                 return bytes(self._files.cat_file(f"{self._root}/{path}"))
@@ -63,7 +63,7 @@ class Remote(Place):
 
     @contextmanager
     def staged(self, saved_model: Path, texts: Mapping[str, str]) -> Iterator[str]:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         name = f"{STAGING}{uuid.uuid4().hex}"
         target = f"{self._base}/{name}"
         try:
@@ -79,7 +79,7 @@ class Remote(Place):
 
     @contextmanager
     def fetched(self, name: str) -> Iterator[Path]:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         source = f"{self._base}/{name}"
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / name
@@ -92,7 +92,7 @@ class Remote(Place):
             yield folder
 
     def claim(self, staging: str) -> int:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         source = f"{self._base}/{staging}"
         with self._reached():
             while True:
@@ -104,7 +104,7 @@ class Remote(Place):
                     return number
 
     def withdraw(self, number: int) -> None:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         source = f"{self._base}/{number}"
         with self._reached():
             if self._renames:
@@ -116,24 +116,24 @@ class Remote(Place):
             self._remove(source)
 
     def sweep(self) -> None:
-        """See ``Place``; an object that lost its graph stays: it may be one that is being written."""
+        """See ``StoreLocation``; an object that lost its graph stays: it may be one that is being written."""
         with self._reached():
             for name in {parts[0] for parts in self._near() if parts[0].startswith(WITHDRAWN)}:
                 self._remove(f"{self._base}/{name}")
 
     def held(self) -> AbstractContextManager[None]:
-        """See ``Place``: nothing holds here; a revision that somebody else made first is taken anew."""
+        """See ``StoreLocation``: nothing holds here; a revision that somebody else made first is taken anew."""
         return nullcontext()
 
     def labels(self) -> tuple[str | None, int]:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         with self._reached():
             revision = max(self._revisions(), default=0)
         text = self.text(f"{REVISIONS}/{revision}" if revision else LABELS)
         return None if text is None else text.decode("utf-8", "replace"), revision
 
     def relabel(self, text: str, revision: int) -> bool:
-        """See ``Place``."""
+        """See ``StoreLocation``."""
         with self._reached():
             if not self._created(f"{self._root}/{REVISIONS}/{revision + 1}", text.encode()):
                 return False

@@ -8,15 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg.components import export
-from pipe_seg.serving import labels, store
-from pipe_seg.serving.inference import Inference
-from pipe_seg.serving.signatures import Predictor
-from pipe_seg.serving.store.place import Place
+from pipe_seg.inference.postprocessing import InferenceOptions
+from pipe_seg.inference.signatures import Predictor
+from pipe_seg.serving import store
+from pipe_seg.serving.store import version_labels
+from pipe_seg.serving.store.location import StoreLocation
 
 SIZE = (64, 80)
 FACTS: dict[str, Any] = {
     "threshold": 0.5,
-    "minimum_blob": 0.0,
+    "min_component_fraction": 0.0,
     "flip": False,
     "precision": "float32",
     "size_px": list(SIZE),
@@ -30,17 +31,17 @@ def save(folder: Path, level: float, extra: Any = None) -> Path:
         logits = (tf.reduce_mean(frames, -1, keepdims=True) - level + 0.5) / 8
         return extra(logits) if extra else logits
 
-    export.save(Predictor(network, Inference(SIZE)), folder)
+    export.save(Predictor(network, InferenceOptions(SIZE)), folder)
     return folder
 
 
-def publish(place: Place, saved_model: Path, *, promote: bool = True) -> int:
+def publish(place: StoreLocation, saved_model: Path, *, promote: bool = True) -> int:
     """Publish it, without the fresh process that the pusher asks, and put it into service."""
     manifest = {"blessed": True, "rendered": True, "model": FACTS, "scores": {"iou": 0.5, "dice": 0.6}, "run": "bright"}
     number = store.publish(place, saved_model, manifest, lambda staged: None)
-    labels.upload(place, number)
+    version_labels.upload(place, number)
     if promote:
-        labels.promote(place, number)
+        version_labels.promote(place, number)
     return number
 
 

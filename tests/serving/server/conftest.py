@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipe_seg.serving import labels, store
+from pipe_seg.serving import store
+from pipe_seg.serving.store import version_labels
 from tests.serving.server import bright
 from tests.serving.server.process import Server, serving
 
@@ -29,7 +30,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, dark: Path, light: Path) -> Pa
     place = store.at(str(folder))
     bright.publish(place, dark)
     bright.publish(place, light, promote=False)
-    assert labels.read(place) == {"stable": 1, "candidate": 2}
+    assert version_labels.read(place) == {"stable": 1, "candidate": 2}
     return folder
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipe_seg.serving import labels, store
-from pipe_seg.serving.store.place import Place
+from pipe_seg.serving import store
+from pipe_seg.serving.store import version_labels
+from pipe_seg.serving.store.location import StoreLocation
 from tests.serving.server import bright
 from tests.serving.server.process import Server, predict, serving
 
@@ -23,14 +24,14 @@ GREY = bright.frame(100)
 
 
 @pytest.fixture
-def place(tmp_path: Path, dark: Path) -> Place:
+def place(tmp_path: Path, dark: Path) -> StoreLocation:
     found = store.at(str(tmp_path / "store"))
     bright.publish(found, dark)
     return found
 
 
 @pytest.fixture
-def live(place: Place) -> Iterator[Server]:
+def live(place: StoreLocation) -> Iterator[Server]:
     with serving(place.name, "--engine", "tf") as running:
         yield running
 
@@ -47,16 +48,18 @@ def answers(server: Server) -> str:
     return "dark" if predict(server, GREY)["defect_area_fraction"] > 0 else "light"
 
 
-def test_a_promotion_and_a_rollback_are_taken_over_while_it_runs(live: Server, place: Place, light: Path) -> None:
+def test_a_promotion_and_a_rollback_are_taken_over_while_it_runs(
+    live: Server, place: StoreLocation, light: Path
+) -> None:
     assert answers(live) == "dark"
     bright.publish(place, light)
     until(lambda: answers(live) == "light")
-    labels.rollback(place)
+    version_labels.rollback(place)
     until(lambda: answers(live) == "dark")
 
 
 def test_a_damaged_version_is_named_and_never_served_and_a_mended_one_is(
-    live: Server, place: Place, light: Path
+    live: Server, place: StoreLocation, light: Path
 ) -> None:
     number = bright.publish(place, light, promote=False)
     live.wait_for(f"version {number} answers")
@@ -75,14 +78,14 @@ def test_a_damaged_version_is_named_and_never_served_and_a_mended_one_is(
     until(lambda: answers(live) == "light")
 
 
-def test_a_whole_version_that_does_not_answer_is_not_served(live: Server, place: Place, tmp_path: Path) -> None:
+def test_a_whole_version_that_does_not_answer_is_not_served(live: Server, place: StoreLocation, tmp_path: Path) -> None:
     sick = bright.save(tmp_path / "sick", 60, lambda logits: logits / tf.zeros_like(logits) * 0)
     number = bright.publish(place, sick)
     assert "is not finite" in live.wait_for(f"version {number} is not served")
     assert answers(live) == "dark"
 
 
-def test_a_version_that_fails_for_one_frame_is_not_served(live: Server, place: Place, tmp_path: Path) -> None:
+def test_a_version_that_fails_for_one_frame_is_not_served(live: Server, place: StoreLocation, tmp_path: Path) -> None:
 
     def picky(logits: object) -> object:
         return logits / tf.cast(tf.shape(logits)[0] - 1, tf.float32)  # of one frame alone: not finite
@@ -92,7 +95,7 @@ def test_a_version_that_fails_for_one_frame_is_not_served(live: Server, place: P
     assert answers(live) == "dark"
 
 
-def test_a_candidate_does_not_answer_for_a_stable_version_that_cannot(place: Place, light: Path) -> None:
+def test_a_candidate_does_not_answer_for_a_stable_version_that_cannot(place: StoreLocation, light: Path) -> None:
     bright.publish(place, light, promote=False)
     (Path(place.name) / "pipe_seg" / "1" / "more").touch()
     with serving(place.name, "--engine", "tf") as server:
@@ -100,7 +103,7 @@ def test_a_candidate_does_not_answer_for_a_stable_version_that_cannot(place: Pla
         assert httpx.post(f"{server.url}/frames?label=candidate", content=GREY).status_code == 200
 
 
-def test_a_store_that_goes_away_takes_nothing_with_it(live: Server, place: Place) -> None:
+def test_a_store_that_goes_away_takes_nothing_with_it(live: Server, place: StoreLocation) -> None:
     shutil.move(place.name, f"{place.name}.away")
     time.sleep(1)
     assert answers(live) == "dark"
@@ -141,7 +144,7 @@ def test_what_was_asked_is_answered_before_it_ends(live: Server) -> None:
     assert live.process.wait(20) == 0
 
 
-def test_a_port_that_is_taken(place: Place, live: Server) -> None:
+def test_a_port_that_is_taken(place: StoreLocation, live: Server) -> None:
     import subprocess
     import sys
 

@@ -1,0 +1,1 @@
+"""How a network is asked: the exported graph, its signatures, the runtimes, and counting its answers."""
