@@ -14,14 +14,16 @@ import tensorflow as tf
 from pipe_seg import devices
 from pipe_seg.components import example_gen, transform
 from pipe_seg.components.trainer.loop import Loop
-from pipe_seg.config import Config, Recipe, TransformSection
+from pipe_seg.config import Config, DatasetSection, TransformSection
 from pipe_seg.data.training_data import TrainingData
 
 BATCH, STEPS = 4, 12
 
 
 def main() -> None:
-    config = Config(transform=TransformSection(image_height_px=256, image_width_px=256), pbs=Recipe(batch_size=BATCH))
+    config = Config(
+        transform=TransformSection(image_height_px=256, image_width_px=256), pbs=DatasetSection(batch_size=BATCH)
+    )
     dataset = example_gen.run(config.example_gen, name="pbs", manual_dir=Path("datasets"), rendered=True)
     data = TrainingData("pbs", {"pbs": dataset})
     batches = transform.run(config, data=data, split="train", batch_size=BATCH)

@@ -1,8 +1,8 @@
 """Rendered frames as folders, to see what boxes are worth where every contour is known.
 
     python benchmarks/rendered.py DIR
-    python cli.py ladder --config configs/ladder-rendered.yaml --manual-dir DIR/boxes --out ladder-rendered
-    python cli.py ladder --config configs/ladder-rendered-exact.yaml --manual-dir DIR/exact --out ladder-exact
+    python cli.py ablation --plan rendered --manual-dir DIR/boxes --out ablation-rendered
+    python cli.py ablation --plan rendered-exact --manual-dir DIR/exact --out ablation-exact
 
 ``boxes``: 400 frames with boxes and 40 with contours to train on; ``exact``: the same 440, all with contours. Both
 have the same 60 frames to validate on and 200 others to score.

@@ -25,10 +25,10 @@ def ours() -> Callable[[], None]:
 
     from pipe_seg import devices
     from pipe_seg.components.trainer.loop import Loop
-    from pipe_seg.config import Bce, Config, ModelSection, Recipe
+    from pipe_seg.config import Bce, Config, DatasetSection, ModelSection
 
     config = Config(model=ModelSection(width=WIDTH, depth=DEPTH, dropout=0.0))
-    recipe = Recipe(batch_size=BATCH, criterion=Bce())
+    recipe = DatasetSection(batch_size=BATCH, criterion=Bce())
     precision, strategy = devices.precision("auto"), devices.strategy("one")
     loop = Loop(config, recipe, steps=10_000, batch_size=BATCH, precision=precision, strategy=strategy)
     rng = np.random.default_rng(0)

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from pipe_seg import disk
 from pipe_seg.errors import ConflictError, MachineError, Problem
 
 RECORD = "artifact.json"
-INPUTS = "pipe_seg_inputs.json"
 DATA_CARD = "data_card.json"
 RENAMED_FACTS = {"minimum_blob": "min_component_fraction"}
 
@@ -29,8 +26,24 @@ class Artifact:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``writing`` wrote down: component, section, inputs, code version, time, details."""
-        return dict(json.loads((self.path / RECORD).read_text("utf-8")))
+        """What ``writing`` recorded: component, section, inputs, code version, time, details.
+
+        Raises:
+            MachineError: It cannot be read.
+        """
+        path = self.path / RECORD
+        try:
+            return dict(json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise MachineError(Problem(path, f"cannot be read: {error}", expected="a whole artifact")) from error
+
+    @property
+    def key(self) -> str | None:
+        """The key that it was made under; None for what was made without one."""
+        try:
+            return self.record.get("key")
+        except MachineError:
+            return None
 
 
 class Dataset(Artifact):
@@ -38,16 +51,13 @@ class Dataset(Artifact):
 
     @property
     def name(self) -> str:
-        """``ps/default`` for ``…/ps/default/1.1.0``."""
-        return "/".join(self.path.parts[-3:-1])
+        """``ps/default``: the TFDS builder and its configuration."""
+        return str(self.card.get("name") or "/".join(self.path.parts[-3:-1]))
 
     @property
-    def digest(self) -> str | None:
-        """The sha256 of the files and code it was built from; None where nobody wrote it down."""
-        try:
-            return str(json.loads((self.path / INPUTS).read_text("utf-8"))["digest"])
-        except (OSError, ValueError, KeyError):
-            return None
+    def rendered(self) -> bool:
+        """Whether its frames were rendered."""
+        return bool(self.card.get("rendered"))
 
     @property
     def card(self) -> dict[str, Any]:
@@ -139,8 +149,18 @@ class Evaluation(Artifact):
 
     @property
     def scores(self) -> dict[str, Any]:
-        """What ``scores.json`` holds."""
-        return dict(json.loads((self.path / "scores.json").read_text("utf-8")))
+        """What ``scores.json`` holds.
+
+        Raises:
+            MachineError: It cannot be read.
+        """
+        path = self.path / "scores.json"
+        try:
+            found = dict(json.loads(path.read_text("utf-8")))
+            found["headline"]["iou"]["value"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise MachineError(Problem(path, f"cannot be read: {error}", expected="a whole evaluation")) from error
+        return found
 
     @property
     def blessed(self) -> bool:
@@ -172,8 +192,21 @@ class PushedModel:
 def _blessed(artifact: Artifact) -> bool:
     try:
         return artifact.record["details"]["blessed"] is True
-    except (OSError, ValueError, KeyError):
+    except (MachineError, KeyError, TypeError):
         return False
+
+
+def key_of(component: str, version: int | str, section: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """Returns the sha256, in hex, that two steps share only if they make the same thing.
+
+    Args:
+        component: The component's name.
+        version: The component's ``VERSION``, raised by hand when what it makes changes.
+        section: Its part of the configuration, less what does not change the result.
+        inputs: The keys, or digests of bytes, of all that it reads.
+    """
+    record = {"component": component, "version": str(version), "section": dict(section), "inputs": dict(inputs)}
+    return hashlib.sha256(json.dumps(record, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 @contextmanager
@@ -184,14 +217,15 @@ def writing(
     section: Mapping[str, Any] | None = None,
     inputs: Mapping[str, str] | None = None,
     details: dict[str, Any] | None = None,
+    key: str | None = None,
 ) -> Iterator[Path]:
-    """Give a folder to fill and publish it as ``publishing`` does, with a record of what made it.
+    """Yields a folder to fill and publishes it as ``publishing`` does, with a record of what made it.
 
     ``details`` may be filled inside the block; it is written last.
 
     Raises:
         ConflictError: ``target`` exists already.
-        MachineError: it cannot be written.
+        MachineError: It cannot be written.
     """
     with publishing(target) as partial:
         yield partial
@@ -203,30 +237,29 @@ def writing(
             "inputs": dict(inputs or {}),
             "details": details or {},
         }
-        disk.write_json(partial / RECORD, record)
+        disk.write_json(partial / RECORD, record | ({"key": key} if key else {}))
 
 
 @contextmanager
 def publishing(target: Path) -> Iterator[Path]:
-    """Give a folder to fill; when the block ends well it is synced and renamed to ``target``.
+    """Yields a folder to fill; when the block ends well it is synced and renamed to ``target``.
 
-    On any error the folder is removed and ``target`` never appears.
+    On any error the folder is removed and ``target`` never appears. Of two processes that publish the same target,
+    the first wins and neither touches the other's work.
 
     Raises:
         ConflictError: ``target`` exists already.
-        MachineError: it cannot be written.
+        MachineError: It cannot be written.
     """
-    partial = target.parent / f".{target.name}.partial"
-    if target.exists():
-        raise ConflictError(Problem(target, "exists already", expected="a new name, or remove it first"))
-    with disk.environment(target):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            yield partial
-            disk.sync_tree(partial)
-            os.rename(partial, target)
-            disk.sync(target.parent)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+    if target.exists() or target.is_symlink():
+        raise _exists(target)
+    with disk.environment(target), disk.scratch(target) as partial:
+        yield partial
+        disk.sync_tree(partial)
+        if not disk.rename_new(partial, target):
+            raise _exists(target)
+        disk.sync(target.parent)
+
+
+def _exists(target: Path) -> ConflictError:
+    return ConflictError(Problem(target, "exists already", expected="a new name, or remove it first"))

@@ -1,4 +1,4 @@
-"""What this machine computes with, and which precision it is quick in."""
+"""The devices of this machine, the precision that is fast on them, and the distribution strategy."""
 
 import json
 import os
@@ -18,7 +18,7 @@ BFLOAT16_CAPABILITY = (8, 0)
 
 
 def precision(wanted: str) -> str:
-    """Give ``float32`` or ``bfloat16``; ``auto`` is bfloat16 where the GPU, or else the CPU, has it."""
+    """Returns ``float32`` or ``bfloat16``; ``auto`` is bfloat16 if the GPU (else the CPU) has it."""
     if wanted != "auto":
         return wanted
     gpus = tf.config.list_physical_devices("GPU")
@@ -29,7 +29,7 @@ def precision(wanted: str) -> str:
 
 
 def cpu_flags() -> set[str]:
-    """Give the processor's feature flags; empty where the system does not tell."""
+    """Returns the processor's feature flags; empty if the system does not list them."""
     return set(_cpu_info("flags", "Features").split())
 
 
@@ -41,7 +41,7 @@ def _cpu_info(*names: str) -> str:
 
 
 def description() -> str:
-    """Give the GPUs' names, or else the processor's, with how many there are."""
+    """Returns number and name of the GPUs, or of the processors without a GPU."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
@@ -50,18 +50,18 @@ def description() -> str:
     return f"{os.cpu_count()} x {model}"
 
 
-def strategy(name: str, say: Callable[[str], None] = lambda text: None) -> Any:
-    """Give the ``tf.distribute`` strategy of ``auto``, ``one``, ``mirrored`` or ``multiworker``.
+def strategy(name: str, log: Callable[[str], None] = lambda text: None) -> Any:
+    """Returns the ``tf.distribute`` strategy of ``auto``, ``one``, ``mirrored`` or ``multiworker``.
 
-    ``auto`` is ``multiworker`` where TF_CONFIG names several workers, ``mirrored`` where there are several GPUs.
-    A strategy over several workers has to be asked for before TensorFlow is used for anything else.
+    ``auto`` is ``multiworker`` if TF_CONFIG names several workers, ``mirrored`` if there are several GPUs. With several
+    workers, call it before any other use of TensorFlow.
 
     Raises:
         ConfigError: TF_CONFIG is missing or wrong where it is needed.
     """
-    several = name == "multiworker" or (name == "auto" and "TF_CONFIG" in os.environ and _workers() > 1)
-    if several:
-        say(f"waiting for all of {_workers()} workers …")
+    multiworker = name == "multiworker" or (name == "auto" and "TF_CONFIG" in os.environ and _workers() > 1)
+    if multiworker:
+        log(f"waiting for all {_workers()} workers …")
         return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
@@ -71,19 +71,15 @@ def strategy(name: str, say: Callable[[str], None] = lambda text: None) -> Any:
 
 
 def _workers() -> int:
-    """Give how many processes TF_CONFIG names.
-
-    Raises:
-        ConfigError: it is not what TensorFlow reads.
-    """
+    """Returns the number of processes that TF_CONFIG names."""
     text = os.environ.get("TF_CONFIG", "")
     cure = 'as {"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", "index": 0}}'
     try:
-        told = json.loads(text)
-        hosts = {kind: told["cluster"][kind] for kind in told["cluster"] if kind in ("chief", "worker")}
-        kind, index = told["task"]["type"], int(told["task"]["index"])
+        config = json.loads(text)
+        hosts = {kind: config["cluster"][kind] for kind in config["cluster"] if kind in ("chief", "worker")}
+        kind, index = config["task"]["type"], int(config["task"]["index"])
         if hosts[kind][index]:
-            return sum(len(places) for places in hosts.values())
+            return sum(len(addresses) for addresses in hosts.values())
     except (ValueError, TypeError, KeyError, IndexError):
         pass
-    raise ConfigError(Problem("TF_CONFIG", "does not say who trains together", got=text, expected=cure))
+    raise ConfigError(Problem("TF_CONFIG", "does not describe the workers of a training", got=text, expected=cure))

@@ -1,20 +1,31 @@
-"""Files and folders that are written whole, synced, locked and counted; nothing here knows what they hold."""
+"""Files and folders: written whole, synced, locked, digested. Nothing here knows what they hold."""
 
 import ctypes
 import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
+import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipe_seg.errors import MachineError, Problem
 
 NO_REPLACE, EXCHANGE = 1, 2
+PARENT_DEATH_SIGNAL = 1
+PARTIAL = ".partial"
+SETTLED_NS = 2_000_000_000
+FIND_DIGEST = "SELECT sha256 FROM files WHERE path = ? AND size = ? AND mtime_ns = ?"
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -47,6 +58,49 @@ def locked(folder: Path, wait: Callable[[], None] = lambda: None) -> Iterator[No
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def scratch(target: Path) -> Iterator[Path]:
+    """Yields an empty folder beside ``target`` that no other process uses; removes it afterwards if it is still there.
+
+    The folder is locked while this process lives, so that what a killed process left behind can be told apart from
+    what another process is writing; leftovers for the same target are removed here.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target.parent, target.name)
+    folder = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
+    folder.mkdir()
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def remove_leftovers(parent: Path, name: str = "*") -> None:
+    """Removes scratch folders in ``parent`` whose process is gone; ``name`` is that of their target."""
+    for folder in parent.glob(f".{name}.*{PARTIAL}"):
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # its process is writing
+        finally:
+            os.close(descriptor)
+
+
+def end_with_parent() -> None:
+    """Lets this process receive SIGTERM when its parent dies, where the system is Linux."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl:
+        prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
 
 
 def put(new: Path, target: Path) -> None:
@@ -102,18 +156,13 @@ def as_json(value: Any) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, "utf-8")
-    sync(partial)
-    os.replace(partial, path)
-
-
-def link(source: str, target: str) -> None:
-    """Make ``target`` the same file where the disk allows it, else a copy; for ``shutil.copytree``."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
     try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+        partial.write_text(text, "utf-8")
+        sync(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -142,3 +191,56 @@ def digest_tree(folder: Path) -> dict[str, str]:
     """Give the sha256 of every file below ``folder`` by its path, POSIX style and sorted."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
+
+
+class DigestCache:
+    """Remembers the sha256 of files by path, size and modification time, so that a second look is a ``stat``.
+
+    A file that changed within the last two seconds is not remembered: it may change again within the clock's tick.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Uses the SQLite file at ``path``, which is made on first use."""
+        self._path = path
+
+    def digests(self, files: Iterable[Path]) -> dict[Path, str]:
+        """Returns the sha256 of each file, in hex.
+
+        Raises:
+            MachineError: a file cannot be read.
+        """
+        listed = list(files)
+        try:
+            return self._remembered(listed)
+        except sqlite3.Error as error:  # a cache that cannot be used costs time, nothing else
+            log.warning("%s cannot be used (%s): every file is read again", self._path, error)
+            return {file: self._digest(file) for file in listed}
+
+    def _remembered(self, files: list[Path]) -> dict[Path, str]:
+        found, learnt = {}, []
+        with closing(self._open()) as database:
+            for file in files:
+                with environment(file):
+                    status = os.stat(file)
+                stamp = (os.fsencode(os.path.realpath(file)), status.st_size, status.st_mtime_ns)
+                row = database.execute(FIND_DIGEST, stamp).fetchone()
+                found[file] = row[0] if row else self._digest(file)
+                if not row and time.time_ns() - status.st_mtime_ns > SETTLED_NS:
+                    learnt.append((*stamp, found[file]))
+            with database:
+                database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", learnt)
+        return found
+
+    @staticmethod
+    def _digest(file: Path) -> str:
+        with environment(file):
+            return digest_file(file)
+
+    def _open(self) -> sqlite3.Connection:
+        with environment(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(self._path, timeout=60)
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT)"
+        )
+        return database

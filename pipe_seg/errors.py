@@ -1,10 +1,27 @@
 """What can go wrong, as the person at the terminal sees it: one line a problem and an exit code."""
 
+import os
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 
 SHOWN = 20
+PROGRAM_VARIABLE = "PIPE_SEG_PROGRAM"
+
+
+def program() -> str:
+    """Returns the program as the person started it: ``pipe-seg``, ``python cli.py`` or ``python -m pipe_seg``."""
+    started = Path(sys.argv[0]).name
+    names = {"pipe-seg": "pipe-seg", "__main__.py": "python -m pipe_seg"}
+    return os.environ.get(PROGRAM_VARIABLE) or names.get(started, "python cli.py")
+
+
+def invocation(*parts: object) -> str:
+    """Returns a command of this program that works when pasted: paths with blanks are quoted."""
+    return f"{program()} {shlex.join(str(part) for part in parts)}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Encoded images to pixels and back. Orientation tags are ignored: masks are drawn on the stored pixels."""
+"""Encoding and decoding of images. Orientation tags are ignored: masks belong to the stored pixels."""
 
 import io
 import warnings
@@ -27,12 +27,12 @@ ORIENTATION_TAG = 0x0112
 
 
 class TooLargeError(ValueError):
-    """An image of more bytes or pixels than is safe."""
+    """An image with more bytes or pixels than is safe to decode."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself before it is decoded; ``mode`` is Pillow's (``RGB``, ``L``, ``P`` …)."""
+    """The header of an image file; ``mode`` is Pillow's (``RGB``, ``L``, ``P`` …)."""
 
     format: str
     height: int
@@ -41,48 +41,48 @@ class Header:
     orientation: int
 
     def oddities(self, suffix: str) -> list[str]:
-        """Give what a person should know of a frame that can be used all the same."""
-        told = []
+        """Returns notes on a frame that is unusual but usable."""
+        notes = []
         if self.orientation != 1:
-            told.append(f"orientation tag {self.orientation}: ignored, masks lie on the stored pixels")
+            notes.append(f"orientation tag {self.orientation}: ignored; masks belong to the stored pixels")
         if self.mode == "CMYK":
-            told.append("CMYK: converted to RGB")
+            notes.append("CMYK: converted to RGB")
         if self.mode in ("RGBA", "LA", "PA"):
-            told.append("transparency: ignored")
+            notes.append("transparency: ignored")
         if SUFFIX_OF[self.format] != suffix.lower().replace("jpeg", "jpg"):
-            told.append(f"{self.format} inside a {suffix} file")
-        return told
+            notes.append(f"{self.format} inside a {suffix} file")
+        return notes
 
 
 def grey_frame() -> np.ndarray:
-    """Give a plain frame of the usual size, (576, 720, 3) uint8, for asking a model whether it answers."""
+    """Returns a plain frame of common size, `(576, 720, 3)` uint8, to test whether a model responds."""
     return np.full((576, 720, 3), 128, np.uint8)
 
 
 def header(data: bytes, formats: tuple[str, ...] = FORMATS) -> Header:
-    """Read the header and check it against the limits; nothing is decoded.
+    """Returns the header after checking it against the limits; nothing is decoded.
 
     Raises:
-        ValueError: empty, not an image, animated, of another format, or too large to be decoded safely.
+        ValueError: the file is empty, no image, animated, of another format, or too large to decode safely.
     """
     if not data:
         raise ValueError("empty file")
     if len(data) > MAX_BYTES:
-        raise TooLargeError(f"file of {len(data)} bytes, more than {MAX_BYTES}")
-    found = _header(data)
-    if found.format not in formats:
-        raise ValueError(f"{found.format} image")
+        raise TooLargeError(f"file of {len(data)} bytes, limit {MAX_BYTES}")
+    parsed = _header(data)
+    if parsed.format not in formats:
+        raise ValueError(f"{parsed.format} image")
     least = MIN_SIDE_PX if formats is FORMATS else 1
-    if min(found.height, found.width) < least or max(found.height, found.width) > MAX_SIDE_PX:
-        kind = ValueError if min(found.height, found.width) < least else TooLargeError
-        raise kind(f"{found.width}x{found.height}: each side must be {least} to {MAX_SIDE_PX} px")
-    if found.height * found.width > MAX_PIXELS:
-        raise TooLargeError(f"{found.width}x{found.height}: more than {MAX_PIXELS // 1_000_000} Mpx")
-    if formats is FORMATS and found.mode not in EIGHT_BIT:
-        raise ValueError(f"image of mode {found.mode}, not of 8 bits a channel")
-    if found.format == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
-        raise ValueError(f"progressive JPEG of more than {MAX_SCANS} scans")
-    return found
+    if min(parsed.height, parsed.width) < least or max(parsed.height, parsed.width) > MAX_SIDE_PX:
+        kind = ValueError if min(parsed.height, parsed.width) < least else TooLargeError
+        raise kind(f"{parsed.width}x{parsed.height}: each side must be {least} to {MAX_SIDE_PX} px")
+    if parsed.height * parsed.width > MAX_PIXELS:
+        raise TooLargeError(f"{parsed.width}x{parsed.height}: more than {MAX_PIXELS // 1_000_000} Mpx")
+    if formats is FORMATS and parsed.mode not in EIGHT_BIT:
+        raise ValueError(f"image of mode {parsed.mode}, not 8 bits per channel")
+    if parsed.format == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
+        raise ValueError(f"progressive JPEG with more than {MAX_SCANS} scans")
+    return parsed
 
 
 def _header(data: bytes) -> Header:
@@ -95,26 +95,26 @@ def _header(data: bytes) -> Header:
                     raise ValueError("animated image")
                 return Header(form, image.height, image.width, image.mode, _orientation(image))
     except Image.DecompressionBombError as error:
-        raise TooLargeError("too large to be decoded safely") from error
+        raise TooLargeError("too large to decode safely") from error
     except UnidentifiedImageError as error:
-        raise ValueError(_likeness(data)) from error
+        raise ValueError(_not_an_image(data)) from error
     except ValueError:
         raise
-    except Exception as error:  # Pillow's plug-ins raise whatever a broken header made them meet
+    except Exception as error:  # Pillow's plug-ins raise any error on a broken header
         raise ValueError(f"not an image, or broken: {error}") from error
 
 
 def _orientation(image: Image.Image) -> int:
-    """Give the orientation tag, 1 where there is none; of a PNG without decoding it, which its ``getexif`` would do."""
-    told = Image.Exif()
+    """Returns the orientation tag, 1 if absent; ``getexif`` of a PNG would decode the whole image."""
+    exif = Image.Exif()
     if image.format == "PNG":
-        told.load(image.info.get("exif", b""))
+        exif.load(image.info.get("exif", b""))
     else:
-        told = image.getexif()
-    return int(told.get(ORIENTATION_TAG, 1))
+        exif = image.getexif()
+    return int(exif.get(ORIENTATION_TAG, 1))
 
 
-def _likeness(data: bytes) -> str:
+def _not_an_image(data: bytes) -> str:
     start = data[:512].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "not an image but an HTML page"
@@ -122,10 +122,10 @@ def _likeness(data: bytes) -> str:
 
 
 def decode(data: bytes, flags: int = COLOUR, formats: tuple[str, ...] = FORMATS) -> np.ndarray:
-    """Give (height, width, 3) uint8 BGR, or what the file holds under ``AS_STORED``.
+    """Returns `(height, width, 3)` uint8 BGR, or the stored channels with ``AS_STORED``.
 
     Raises:
-        ValueError: empty, not an image, broken, or over the limits of ``header``.
+        ValueError: the file is empty, no image, broken, or over the limits of ``header``.
     """
     header(data, formats)
     try:
@@ -138,37 +138,37 @@ def decode(data: bytes, flags: int = COLOUR, formats: tuple[str, ...] = FORMATS)
 
 
 def check(data: bytes) -> Header:
-    """Give the header of an image that is whole to the last byte of its picture.
+    """Returns the header of an image that is intact to the last byte of its picture.
 
-    Decoders mend small damage in silence, each in its own way; this one does not.
+    Decoders silently repair small damage, each in its own way; this check does not.
 
     Raises:
-        ValueError: what ``decode`` raises, and any damage.
+        ValueError: as for ``decode``, and for any damage.
     """
-    found = header(data)
-    if found.format != "JPEG" or found.mode == "CMYK":
+    parsed = header(data)
+    if parsed.format != "JPEG" or parsed.mode == "CMYK":
         decode(data)
-        return found
+        return parsed
     try:
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
     except ValueError as error:
         raise ValueError(f"JPEG is damaged: {str(error).lower()}") from error
-    return found
+    return parsed
 
 
 def encode(pixels: np.ndarray, suffix: str, quality: int = 90) -> bytes:
-    """Give ``pixels`` (BGR or one channel, uint8) as ``.jpg`` or ``.png``; ``quality`` is JPEG's."""
+    """Returns ``pixels`` (BGR or one channel, uint8) as ``.jpg`` or ``.png``; ``quality`` is JPEG's."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
     return cv2.imencode(suffix, pixels, options)[1].tobytes()
 
 
 def narrow(pixels: np.ndarray, width: int) -> np.ndarray:
-    """Give the image scaled to ``width`` px, proportions kept."""
+    """Returns the image scaled to ``width`` px, proportions kept."""
     height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def outline(pixels: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Draw the contours of ``mask`` {0, 1} into ``pixels`` (BGR) in ``colour`` (BGR)."""
+    """Draws the contours of ``mask`` {0, 1} into ``pixels`` (BGR) in ``colour`` (BGR)."""
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(pixels, contours, -1, colour, max(1, pixels.shape[1] // 300))

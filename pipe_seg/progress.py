@@ -1,15 +1,15 @@
-"""How far a long work is: a bar with the time left on a terminal, nothing in a log."""
+"""Progress of long work: a bar with the time left on a terminal, nothing in a log."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Report = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Report]:
-    """Give a function to call with (done, total); the bar goes when the block ends."""
+def bar(title: str) -> Iterator[OnProgress]:
+    """Yields a function to call with (done, total); the bar disappears when the block ends."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return

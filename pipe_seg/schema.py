@@ -1,4 +1,4 @@
-"""The words the whole project shares: classes, features, and the one typed annotation."""
+"""The vocabulary of the project: classes, TFDS features, and the typed annotation."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,9 +22,9 @@ SIGNATURE_BYTES = "predict_bytes"
 
 @dataclass(frozen=True)
 class Box:
-    """An axis-aligned box: normalised corners, 0…1 of the frame's width and height.
+    """An axis-aligned box with normalised corners, 0…1 of the frame's width and height.
 
-    ``refined``: a model found the pixels inside that are defect, and they passed the gates of ``data refine``.
+    ``refined``: a model segmented the inside, and the result passed the checks of ``data refine``.
     """
 
     x_min: float
@@ -37,10 +37,9 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class Polygon:
-    """A closed contour: ``points`` (n, 2) float64, x and y in pixels, 0 at the frame's left and upper edge.
+    """A closed contour: ``points`` `(n, 2)` float64, x and y in px, 0 at the frame's left and upper edge.
 
-    ``holes`` are contours of the same kind cut out of it. ``coarse``: no contour but a box that was turned.
-    Parts of one object share ``instance``.
+    ``holes`` are contours cut out of it. ``coarse`` marks a rotated box. Parts of one object share ``instance``.
     """
 
     points: np.ndarray
@@ -52,10 +51,10 @@ class Polygon:
 
 @dataclass(frozen=True)
 class Region:
-    """The pixels of one object, run-length encoded as COCO does.
+    """The pixels of one object, run-length encoded as in COCO.
 
-    ``counts``: lengths of background and object in turns, background first, down the columns; they add up
-    to height × width.
+    ``counts``: alternating run lengths of background and object, background first, column by column; they add up to
+    height × width.
     """
 
     counts: tuple[int, ...]
@@ -66,10 +65,10 @@ class Region:
 
 @dataclass(frozen=True)
 class Annotation:
-    """All that was drawn on one frame, whatever tool it was drawn in.
+    """All shapes drawn on one frame, in any annotation tool.
 
-    ``mask`` is (height, width) uint8 {0, 1} where the tool gave one picture for the whole frame. The regions of a
-    refined annotation are those of its refined boxes, in their order.
+    ``mask`` is `(height, width)` uint8 {0, 1} if the tool exports one mask per frame. The regions of a refined
+    annotation are those of its refined boxes, in their order.
     """
 
     boxes: tuple[Box, ...] = ()
@@ -79,17 +78,17 @@ class Annotation:
 
     @classmethod
     def of(cls, shapes: Iterable[Box | Polygon | Region]) -> "Annotation":
-        """Sort shapes of all kinds into one annotation."""
-        found = list(shapes)
+        """Returns one annotation from shapes of all kinds."""
+        all_shapes = list(shapes)
         return cls(
-            tuple(shape for shape in found if isinstance(shape, Box)),
-            tuple(shape for shape in found if isinstance(shape, Polygon)),
-            tuple(shape for shape in found if isinstance(shape, Region)),
+            tuple(shape for shape in all_shapes if isinstance(shape, Box)),
+            tuple(shape for shape in all_shapes if isinstance(shape, Polygon)),
+            tuple(shape for shape in all_shapes if isinstance(shape, Region)),
         )
 
     @property
     def is_refined(self) -> bool:
-        """Whether a model found the pixels of some of its boxes."""
+        """Whether a model segmented some of its boxes."""
         return any(box.refined for box in self.boxes)
 
     @property
@@ -100,7 +99,7 @@ class Annotation:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """Class ids of what the mask shows, each once, ascending: contours where there are any, else boxes."""
+        """Class ids of the mask, unique and ascending: from contours if there are any, else from boxes."""
         finer = {shape.label for shape in self.polygons if not shape.coarse} | {part.label for part in self.regions}
         coarse = {box.label for box in self.boxes} | {shape.label for shape in self.polygons if shape.coarse}
         return tuple(sorted(finer | coarse if self.is_refined else finer or coarse))
@@ -108,9 +107,9 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the boxes of a frame of one class lie against its contour, in millionths.
+    """Overlap of the boxes of a frame of one class with its contour, in ppm.
 
-    ``fill``: share of the boxes that is defect; ``recall``: share of the defect inside the boxes; ``iou``: both.
+    ``fill``: fraction of the boxes that is defect; ``recall``: fraction of the defect inside the boxes.
     """
 
     label: int
@@ -121,11 +120,11 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Frame:
-    """One labelled frame on its way into TFDS.
+    """One labelled frame as it enters TFDS.
 
-    ``image``: the source JPEG, byte for byte; ``segmentation_mask``: (height, width) uint8 {0, 1};
-    ``labels``: class ids of what the mask shows; ``group_id``: frames of one scene share it;
-    ``agreement``: only where a contour and boxes of its one class are there.
+    ``image``: the source file, byte for byte; ``segmentation_mask``: `(height, width)` uint8 {0, 1}; ``labels``: class
+    ids of the mask; ``group_id``: shared by the frames of one scene; ``agreement``: set only if the frame has a contour
+    and boxes, all of one class.
     """
 
     image: bytes

@@ -20,7 +20,7 @@ COMMANDS = re.findall(r"^python cli\.py (.*?)(?:\s{2,}#.*)?$", README, re.MULTIL
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone's top level without the clone's data."""
     folder = tmp_path_factory.mktemp("readme")
-    for name in ("cli.py", "tfds_builders", "configs"):
+    for name in ("cli.py", "tfds_builders"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
@@ -59,11 +59,18 @@ def test_every_command_has_the_flags_it_shows(command: str) -> None:
     assert {word for word in words if word.startswith("-")} <= known
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_preset_opens_with_its_command(path: Path) -> None:
+SHIPPED = sorted((ROOT / "pipe_seg" / "config").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_preset_recipe_or_plan_opens_with_its_command(path: Path) -> None:
     first = path.read_text("utf-8").splitlines()[0]
-    verb = "ladder --config" if path.stem.startswith("ladder") else "train --dataset p"
-    assert first.startswith(f"# python cli.py {verb}")
+    verbs = {
+        "presets": "train --dataset p",
+        "recipes": f"train --recipe {path.stem}",
+        "ablations": f"ablation --plan {path.stem}",
+    }
+    assert first.startswith(f"# python cli.py {verbs[path.parent.name]}")
 
 
 def test_links_lead_somewhere() -> None:

@@ -1,1 +1,1 @@
-"""Readers of what annotation tools write, all into one typed ``schema.Annotation``."""
+"""Readers and writers of annotation formats; each reader returns ``schema.Annotation``."""

@@ -1,4 +1,4 @@
-"""Class names of other people's tools → ours."""
+"""Maps the class names of annotation tools to the project's classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ LEFT_OUT = "-"
 
 @dataclass(frozen=True)
 class Classes:
-    """How a tool's class names become ours: ``renamed`` first, then names as they are, whatever their case."""
+    """Maps class names to class ids: by ``renamed`` first, then by equal names, ignoring case."""
 
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def label(self, name: object) -> int | None:
-        """Give the class id, or None where the class is left out.
+        """Returns the class id, or None where ``renamed`` maps the class to ``-`` (leave it out).
 
         Raises:
-            ShapeError: no such class.
+            ShapeError: The class is unknown.
         """
         known = {text.lower(): index for index, text in enumerate(CLASS_NAMES)}
         text = self.renamed.get(str(name), str(name)).strip().lower()
         if text == LEFT_OUT:
             return None
         if not isinstance(name, str) or text not in known:
-            wanted = f"one of {', '.join(CLASS_NAMES)}, or --class-map NAME=CLASS (NAME=- leaves it out)"
-            raise ShapeError("unknown class", name, wanted)
+            expected = f"one of {', '.join(CLASS_NAMES)}, or --class-map NAME=CLASS (NAME=- leaves it out)"
+            raise ShapeError("unknown class", name, expected)
         return known[text]

@@ -1,4 +1,4 @@
-"""COCO: one JSON file for many frames; boxes, polygons or run lengths."""
+"""COCO: one JSON file for many frames; boxes, polygons or run-length masks."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pycocotools import mask as runs
+from pycocotools import mask as coco_mask
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, StrictStr
 
 from pipe_seg.annotations import documents, names, raster, shapes
@@ -25,8 +25,8 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
-class Runs(_Part):
-    """A run-length encoded mask; ``counts`` as a list or compressed into text."""
+class RunLengths(_Part):
+    """A run-length encoded mask; ``counts`` is a list or COCO's compressed text."""
 
     size: Annotated[list[StrictInt], Field(min_length=2, max_length=2)]
     counts: Annotated[list[StrictInt], Field(max_length=20_000_000)] | StrictStr
@@ -55,7 +55,7 @@ class Object(_Part):
     image_id: StrictInt | StrictStr
     category_id: StrictInt
     bbox: Annotated[list[FiniteFloat], Field(max_length=4)] | None = None
-    segmentation: list[Points] | Runs | None = None
+    segmentation: list[Points] | RunLengths | None = None
     iscrowd: int = 0
     attributes: dict[str, Any] = {}
     mask_source: Any = None
@@ -70,29 +70,29 @@ class Coco(_Part):
 
 
 def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
-    """Give the drawing of every image that a JSON file lists."""
+    """Yields the annotation of every image that a JSON file lists."""
     for path in source.labels(".json"):
         split = source.split(path) or split_in_name(path)
         yield from read(path, source, classes, split)
 
 
 def read(path: Path, source: Source, classes: Classes, split: str | None) -> Iterator[LabelledFrame]:
-    """Give the drawings of one file."""
-    with source.noting(path):
+    """Yields the annotations of one file."""
+    with source.collect_problems(path):
         coco = documents.read_json(path, Coco)
         _check_ids(path, coco)
         categories = {category.id: category.name for category in coco.categories}
         objects = _by_image(coco)
         for index, image in enumerate(coco.images):
             pointer = f"/images/{index}"
-            with source.noting(path, pointer=pointer):
+            with source.collect_problems(path, pointer=pointer):
                 frame = source.frame(image.file_name, Problem(path, "", pointer=f"{pointer}/file_name"))
                 size = source.size(frame)
                 if size != (image.height, image.width):
-                    told, real = f"{image.width}x{image.height}", f"{size[1]}x{size[0]}"
-                    raise ShapeError("size of another frame", told, real)
-                drawn = annotation(path, objects[image.id], categories, classes, size)
-                yield LabelledFrame(frame, drawn, path, split or source.split(frame))
+                    declared, actual = f"{image.width}x{image.height}", f"{size[1]}x{size[0]}"
+                    raise ShapeError("size differs from the image file", declared, actual)
+                labelled = annotation(path, objects[image.id], categories, classes, size)
+                yield LabelledFrame(frame, labelled, path, split or source.split(frame))
 
 
 def annotation(
@@ -102,10 +102,10 @@ def annotation(
     classes: Classes,
     size: Size,
 ) -> Annotation:
-    """Give what is drawn on one frame.
+    """Returns the annotation of one frame of ``size`` (height, width) in pixels.
 
     Raises:
-        InputDataError: one problem for each object that cannot be used.
+        InputDataError: Objects cannot be used; one problem per object.
     """
     found: list[Box | Polygon | Region] = []
     problems = []
@@ -121,11 +121,11 @@ def annotation(
     return Annotation.of(found)
 
 
-def draws(path: Path) -> dict[str, partial[Annotation]]:
-    """Give, for every frame that the file names, what draws it once its size is known.
+def lazy_annotations(path: Path) -> dict[str, partial[Annotation]]:
+    """Returns for each file name a function from frame size to annotation.
 
     Raises:
-        InputDataError: the file cannot be used.
+        InputDataError: The file cannot be used.
     """
     coco = documents.read_json(path, Coco)
     _check_ids(path, coco)
@@ -147,11 +147,11 @@ def _by_image(coco: Coco) -> dict[int | str, list[tuple[int, Object]]]:
 
 
 def _shapes(item: Object, size: Size, label: int, instance: str) -> list[Box | Polygon | Region]:
-    if isinstance(item.segmentation, Runs):
+    if isinstance(item.segmentation, RunLengths):
         refined = [replace(_box(item, size, label), refined=True)] if item.mask_source == "refined" else []
         return [*refined, _region(item.segmentation, size, label)]
     if item.iscrowd:
-        raise ShapeError("crowd drawn as polygon", expected="run lengths where iscrowd is 1")
+        raise ShapeError("crowd object is a polygon", expected="run lengths where iscrowd is 1")
     if item.segmentation is not None and (item.segmentation or item.bbox is None):
         if not item.segmentation or any(len(points) % 2 or len(points) < 6 for points in item.segmentation):
             lengths = [len(points) for points in item.segmentation]
@@ -162,12 +162,12 @@ def _shapes(item: Object, size: Size, label: int, instance: str) -> list[Box | P
     if not degrees:
         return [_box(item, size, label)]
     if not isinstance(degrees, int | float):
-        raise ShapeError("not a rotation", degrees, "degrees")
+        raise ShapeError("rotation is not a number", degrees, "degrees")
     left, top, right, bottom = _corners(item)
-    turned = shapes.turned(
+    rotated = shapes.rotated(
         shapes.rectangle((left, top, right, bottom)), ((left + right) / 2, (top + bottom) / 2), float(degrees)
     )
-    return [shapes.polygon(turned, size, label, coarse=True)]
+    return [shapes.polygon(rotated, size, label, coarse=True)]
 
 
 def _box(item: Object, size: Size, label: int) -> Box:
@@ -183,21 +183,21 @@ def _corners(item: Object) -> tuple[float, float, float, float]:
     return x, y, x + width, y + height
 
 
-def _region(found: Runs, size: Size, label: int) -> Region:
-    if tuple(found.size) != size:
-        raise ShapeError("runs of another frame", found.size, f"size {list(size)}")
-    counts = found.counts if isinstance(found.counts, list) else _unpacked(found.counts, size)
+def _region(encoded: RunLengths, size: Size, label: int) -> Region:
+    if tuple(encoded.size) != size:
+        raise ShapeError("run-length mask of another size", encoded.size, f"size {list(size)}")
+    counts = encoded.counts if isinstance(encoded.counts, list) else _decompressed(encoded.counts, size)
     return shapes.region(counts, size, label)
 
 
-def _unpacked(text: str, size: Size) -> list[int]:
-    """Give the run lengths packed into COCO's text: five bits a sign, from the third on as differences."""
+def _decompressed(text: str, size: Size) -> list[int]:
+    """Returns run lengths from COCO's text: 5 bits per character; from the third on, differences."""
     counts: list[int] = []
     value = shift = 0
-    for sign in text:
-        bits = ord(sign) - 48
+    for character in text:
+        bits = ord(character) - 48
         if not 0 <= bits < 64 or shift > 30 or len(counts) > size[0] * size[1]:
-            raise ShapeError("not packed run lengths", text, "counts as COCO writes them")
+            raise ShapeError("not compressed run lengths", text, "counts as COCO writes them")
         value |= (bits & 31) << shift
         shift += 5
         if not bits & 32:
@@ -205,7 +205,7 @@ def _unpacked(text: str, size: Size) -> list[int]:
             counts.append(value + (counts[-2] if len(counts) > 2 else 0))
             value = shift = 0
     if shift:
-        raise ShapeError("packed run lengths cut short", text)
+        raise ShapeError("compressed run lengths are truncated", text)
     return counts
 
 
@@ -215,7 +215,7 @@ def _check_ids(path: Path, coco: Coco) -> None:
         seen: set[Any] = set()
         for index, item in enumerate(getattr(coco, name)):
             if item.id is not None and item.id in seen:
-                problems.append(Problem(path, "id twice", got=item.id, pointer=f"/{name}/{index}/id"))
+                problems.append(Problem(path, "duplicate id", got=item.id, pointer=f"/{name}/{index}/id"))
             seen.add(item.id)
     known: dict[str, set[Any]] = {
         "image_id": {image.id for image in coco.images},
@@ -231,30 +231,35 @@ def _check_ids(path: Path, coco: Coco) -> None:
 
 
 def written(frames: Iterable[tuple[str, Size, Annotation]], info: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the file's content for frames (name, size, annotation); what has holes is written as run lengths."""
+    """Returns the file's content; shapes with holes become run lengths.
+
+    Args:
+        frames: File name, (height, width) in pixels and annotation of each frame.
+        info: Content of COCO's ``info``.
+    """
     listed: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
-    for number, (name, size, drawn) in enumerate(frames, 1):
+    for number, (name, size, labelled) in enumerate(frames, 1):
         listed.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
-        for body in _bodies(drawn, size):
+        for body in _bodies(labelled, size):
             objects.append({"id": len(objects) + 1, "image_id": number, "iscrowd": 0, **body})
     categories = [{"id": index, "name": name} for index, name in enumerate(CLASS_NAMES, 1)]
     return {"info": dict(info), "images": listed, "annotations": objects, "categories": categories}
 
 
-def _bodies(drawn: Annotation, size: Size) -> Iterator[dict[str, Any]]:
-    refined = iter(drawn.regions if drawn.is_refined else ())
-    for box in drawn.boxes:
+def _bodies(labelled: Annotation, size: Size) -> Iterator[dict[str, Any]]:
+    refined = iter(labelled.regions if labelled.is_refined else ())
+    for box in labelled.boxes:
         x, y = box.x_min * size[1], box.y_min * size[0]
         width, height = (box.x_max - box.x_min) * size[1], (box.y_max - box.y_min) * size[0]
         body: dict[str, Any] = {"category_id": box.label + 1, "area": width * height}
         if box.refined:
-            body = {**_packed(next(refined), size), "mask_source": "refined"}
+            body = {**_run_lengths(next(refined), size), "mask_source": "refined"}
         yield {**body, "bbox": [x, y, width, height]}
-    regions = () if drawn.is_refined else drawn.regions
-    for region in (*regions, *(_filled(shape, size) for shape in drawn.polygons if shape.holes)):
-        yield _packed(region, size)
-    for parts in _instances(drawn.polygons):
+    regions = () if labelled.is_refined else labelled.regions
+    for region in (*regions, *(_filled(shape, size) for shape in labelled.polygons if shape.holes)):
+        yield _run_lengths(region, size)
+    for parts in _instances(labelled.polygons):
         points = np.concatenate([part.points for part in parts])
         low, high = points.min(0), points.max(0)
         mask = np.bitwise_or.reduce([raster.fill((part.points,), *size) for part in parts])
@@ -266,12 +271,12 @@ def _bodies(drawn: Annotation, size: Size) -> Iterator[dict[str, Any]]:
         }
 
 
-def _packed(region: Region, size: Size) -> dict[str, Any]:
-    packed = runs.frPyObjects({"size": list(size), "counts": list(region.counts)}, *size)
+def _run_lengths(region: Region, size: Size) -> dict[str, Any]:
+    encoded = coco_mask.frPyObjects({"size": list(size), "counts": list(region.counts)}, *size)
     return {
         "category_id": region.label + 1,
-        "segmentation": {"size": list(size), "counts": packed["counts"].decode("ascii")},
-        "bbox": runs.toBbox(packed).tolist(),
+        "segmentation": {"size": list(size), "counts": encoded["counts"].decode("ascii")},
+        "bbox": coco_mask.toBbox(encoded).tolist(),
         "area": int(sum(region.counts[1::2])),
     }
 
@@ -281,7 +286,7 @@ def _filled(shape: Polygon, size: Size) -> Region:
 
 
 def _instances(polygons: Iterable[Polygon]) -> list[list[Polygon]]:
-    """Give the polygons without holes, parts of one object together."""
+    """Returns the polygons without holes, grouped by object."""
     found: dict[Any, list[Polygon]] = defaultdict(list)
     for number, shape in enumerate(polygons):
         if not shape.holes:

@@ -1,4 +1,4 @@
-"""Label files as text, JSON and XML: small enough, well-formed, and nothing that a parser would guess."""
+"""Reads label files as text, JSON and XML, with limits on size and nesting."""
 
 import json
 import math
@@ -21,10 +21,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Give the bytes of a file.
+    """Returns the bytes of a file.
 
     Raises:
-        InputDataError: it cannot be read, or is larger than ``limit`` bytes.
+        InputDataError: The file cannot be read, or is larger than ``limit`` bytes.
     """
     try:
         size = path.stat().st_size
@@ -36,10 +36,10 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def read_text(path: Path, encoding: str = "utf-8-sig") -> str:
-    """Give a UTF-8 file as text.
+    """Returns the text of a UTF-8 file.
 
     Raises:
-        InputDataError: it cannot be read, is too large, or is no UTF-8.
+        InputDataError: The file cannot be read, is too large, or is not UTF-8.
     """
     return _decoded(path, read_bytes(path), encoding)
 
@@ -57,61 +57,60 @@ def _decoded(path: Path, data: bytes, encoding: str = "utf-8") -> str:
 
 
 def read_json(path: Path, model: type[Model]) -> Model:
-    """Give a JSON file as ``model``.
+    """Returns a JSON file as ``model``.
 
     Raises:
-        InputDataError: not JSON, with line and column; or one problem for each value that does not fit, with
-            its JSON pointer.
+        InputDataError: The file is not JSON (with line and column), or values do not fit (each with its JSON pointer).
     """
-    return fitted(path, parse_json(path, read_text(path, "utf-8")), model)
+    return validated(path, parse_json(path, read_text(path, "utf-8")), model)
 
 
 def parse_json(path: Path, text: str, line: int | None = None) -> Any:
-    """Give what strict JSON says: no NaN, no infinity, no key twice, no deep nesting.
+    """Returns the value of strict JSON text: no NaN, infinity, duplicate keys or deep nesting.
 
     Raises:
-        InputDataError: anything else, with line and column, or with ``line`` where the text is a cell there.
+        InputDataError: The text is anything else. The problem has ``line`` if given, else JSON's line and column.
     """
     try:
         if text.count("[") + text.count("{") > MAX_DEPTH:
             _check_depth(text)
-        return json.loads(text, parse_constant=_constant, parse_float=_float, object_pairs_hook=_once)
+        return json.loads(text, parse_constant=_constant, parse_float=_float, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
-        place = (line, None) if line else (error.lineno, error.colno)
-        raise InputDataError(Problem(path, f"not JSON: {error.msg}", place[0], column=place[1])) from error
+        position = (line, None) if line else (error.lineno, error.colno)
+        raise InputDataError(Problem(path, f"not JSON: {error.msg}", position[0], column=position[1])) from error
     except (ValueError, RecursionError) as error:
-        raise InputDataError(Problem(path, f"not plain JSON: {error or 'nested too deep'}", line)) from error
+        raise InputDataError(Problem(path, f"not strict JSON: {error or 'nested too deeply'}", line)) from error
 
 
-def fitted(path: Path, value: Any, model: type[Model], pointer: str = "") -> Model:
-    """Give ``value`` as ``model``.
+def validated(path: Path, value: Any, model: type[Model], pointer: str = "") -> Model:
+    """Returns ``value`` as ``model``.
 
     Raises:
-        InputDataError: one problem for each value that does not fit.
+        InputDataError: Values do not fit; one problem per value, below ``pointer``.
     """
     try:
         return model.model_validate(value)
     except ValidationError as error:
         problems = [
-            Problem(path, fault["msg"], got=_short(fault["input"]), pointer=pointer + _pointer(fault["loc"]))
-            for fault in error.errors(include_url=False, include_context=False)
+            Problem(path, detail["msg"], got=_short(detail["input"]), pointer=pointer + _pointer(detail["loc"]))
+            for detail in error.errors(include_url=False, include_context=False)
         ]
         raise InputDataError(*problems) from error
 
 
 def read_xml(path: Path) -> Any:
-    """Give the root element of an XML file; every element has its ``line``.
+    """Returns the root element of an XML file; every element has its ``line``.
 
     Raises:
-        RefusedError: it declares a document type or entities.
-        InputDataError: not well-formed, with line and column, or not UTF-8.
+        RefusedError: The file declares a document type or entities.
+        InputDataError: The file is not well-formed (with line and column) or not UTF-8.
     """
     from xml.etree.ElementTree import ParseError
 
     data = read_bytes(path)
     declared = ENCODING.match(data.removeprefix(b"\xef\xbb\xbf"))
     if declared and declared[1].lower() not in (b"utf-8", b"utf8", b"us-ascii", b"ascii"):
-        raise InputDataError(Problem(path, "another encoding", 1, declared[1].decode("latin-1"), "UTF-8"))
+        raise InputDataError(Problem(path, "unsupported encoding", 1, declared[1].decode("latin-1"), "UTF-8"))
     text = _decoded(path, data, "utf-8-sig")
     parser = _Lines(forbid_dtd=True)
     try:
@@ -125,7 +124,7 @@ def read_xml(path: Path) -> Any:
 
 
 class _Lines(DefusedXMLParser):
-    """An XML parser that notes the line of every element and forbids documents that nest deeply."""
+    """An XML parser that stores the line of every element in the element."""
 
     def _start(self, *arguments: Any) -> Any:
         element = super()._start(*arguments)  # type: ignore[misc]
@@ -136,14 +135,14 @@ class _Lines(DefusedXMLParser):
 def _check_depth(text: str) -> None:
     depth, quoted = 0, False
     for found in re.finditer(r'\\.|["\[\]{}]', text):
-        sign = found[0]
-        if sign == '"':
+        character = found[0]
+        if character == '"':
             quoted = not quoted
-        elif not quoted and sign in "[{":
+        elif not quoted and character in "[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise ValueError(f"nested deeper than {MAX_DEPTH}")
-        elif not quoted and sign in "]}":
+        elif not quoted and character in "]}":
             depth -= 1
 
 
@@ -158,17 +157,17 @@ def _float(text: str) -> float:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} twice")
+        raise ValueError(f"duplicate key {next(name for name in names if names.count(name) > 1)!r}")
     return found
 
 
-def _pointer(place: tuple[int | str, ...]) -> str:
+def _pointer(location: tuple[int | str, ...]) -> str:
     escape: Callable[[int | str], str] = lambda part: str(part).replace("~", "~0").replace("/", "~1")  # noqa: E731
-    return "".join(f"/{escape(part)}" for part in place)
+    return "".join(f"/{escape(part)}" for part in location)
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The formats by name: how to read a source, how to write frames for a tool."""
+"""The annotation formats by name: readers of sources and writers for annotation tools."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.schema import CLASS_NAMES, Annotation, Box, Polygon
 
 Reader = Callable[[Source, Classes], Iterator[LabelledFrame]]
-Written = tuple[str, Size, Annotation]
+NamedAnnotation = tuple[str, Size, Annotation]
 
 READERS: dict[str, Reader] = {
     "yolo": yolo.read_source,
@@ -28,53 +28,53 @@ READERS: dict[str, Reader] = {
 }
 
 
-def write(form: str, frames: Iterable[Written], out: Path) -> list[str]:
-    """Write label files for frames (name, size, annotation) into ``out``; give what could not be kept.
+def write(form: str, frames: Iterable[NamedAnnotation], out: Path) -> list[str]:
+    """Writes label files into ``out`` and returns what the format cannot store, one sentence each.
 
-    COCO and CVAT are one file, LabelMe and YOLO one a frame. What the format cannot hold is told, a sentence
-    for each frame and reason.
+    COCO and CVAT get one file for all frames, LabelMe and YOLO one file per frame.
     """
     lost: list[str] = []
-    frames = [(name, size, _traced(name, size, drawn, lost)) for name, size, drawn in frames]
+    frames = [(name, size, _traced(name, size, annotation, lost)) for name, size, annotation in frames]
     if form == "coco":
         content = coco.written(frames, {"description": "pipe-seg"})
         (out / "instances.json").write_text(json.dumps(content) + "\n", "utf-8")
     if form == "cvat":
-        (out / "annotations.xml").write_bytes(cvat.written(frames))
+        (out / "annotations.xml").write_bytes(cvat.encode(frames))
     if form == "labelme":
-        for name, size, drawn in frames:
-            text = json.dumps(labelme.written(Path(name).name, size, drawn), indent=2)
+        for name, size, annotation in frames:
+            text = json.dumps(labelme.encode(Path(name).name, size, annotation), indent=2)
             (out / Path(name).with_suffix(".json")).write_text(text + "\n", "utf-8")
     if form == "yolo":
         _write_yolo(frames, out, lost)
     return lost
 
 
-def _traced(name: str, size: Size, drawn: Annotation, lost: list[str]) -> Annotation:
-    """Give a mask's pixels as polygons of the class its frame has, unless the shapes say the same already."""
-    shapes = Annotation(drawn.boxes, drawn.polygons, drawn.regions)
-    turned = sum(shape.coarse for shape in drawn.polygons)
-    if turned:
-        lost.append(f"{name}: {turned} turned boxes written as polygons of four points")
-    if drawn.mask is None or (shapes.is_contour and np.array_equal(raster.rasterise(shapes, *size), drawn.mask)):
+def _traced(name: str, size: Size, annotation: Annotation, lost: list[str]) -> Annotation:
+    """Returns the shapes; a mask that differs from them becomes polygons of the frame's class."""
+    shapes = Annotation(annotation.boxes, annotation.polygons, annotation.regions)
+    rotated = sum(shape.coarse for shape in annotation.polygons)
+    if rotated:
+        lost.append(f"{name}: {rotated} rotated boxes written as four-point polygons")
+    mask = annotation.mask
+    if mask is None or (shapes.is_contour and np.array_equal(raster.rasterise(shapes, *size), mask)):
         return shapes
-    if len(drawn.labels) > 1 and shapes.is_contour:
-        lost.append(f"{name}: mask and contours differ and show several classes: the contours are written")
+    if len(annotation.labels) > 1 and shapes.is_contour:
+        lost.append(f"{name}: mask and contours differ and have several classes: only the contours are written")
         return shapes
-    if len(drawn.labels) != 1 and drawn.mask.any():
-        lost.append(f"{name}: the mask has no class of its own: written as {CLASS_NAMES[0]}")
-    label = drawn.labels[0] if len(drawn.labels) == 1 else 0
-    return Annotation(drawn.boxes, raster.trace(drawn.mask, label))
+    if len(annotation.labels) != 1 and mask.any():
+        lost.append(f"{name}: the mask has no single class: written as {CLASS_NAMES[0]}")
+    label = annotation.labels[0] if len(annotation.labels) == 1 else 0
+    return Annotation(annotation.boxes, raster.trace(mask, label))
 
 
-def _write_yolo(frames: Iterable[Written], out: Path, lost: list[str]) -> None:
+def _write_yolo(frames: Iterable[NamedAnnotation], out: Path, lost: list[str]) -> None:
     (out / "classes.txt").write_text("\n".join(CLASS_NAMES) + "\n", "utf-8")
-    for name, size, drawn in frames:
-        whole = [shape for region in drawn.regions for shape in raster.trace(raster.pixels(region), region.label)]
-        polygons: list[Polygon] = [*drawn.polygons, *whole]
+    for name, size, annotation in frames:
+        traced = [shape for region in annotation.regions for shape in raster.trace(raster.pixels(region), region.label)]
+        polygons: list[Polygon] = [*annotation.polygons, *traced]
         holes = sum(len(shape.holes) for shape in polygons)
         if holes:
-            lost.append(f"{name}: {holes} holes filled, YOLO has none")
-        shapes: list[Box | Polygon] = [*drawn.boxes, *polygons]
+            lost.append(f"{name}: {holes} holes filled: YOLO cannot store holes")
+        shapes: list[Box | Polygon] = [*annotation.boxes, *polygons]
         text = "".join(f"{yolo.line(shape, size)}\n" for shape in shapes)
         (out / Path(name).with_suffix(".txt")).write_text(text, "utf-8")

@@ -1,4 +1,4 @@
-"""One frame of a folder, with its label files, waiting to be read by whichever worker."""
+"""The files of one frame and how to read them; picklable, so that any worker can read it."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,44 +11,44 @@ from pipe_seg.annotations.shapes import Size
 from pipe_seg.errors import InputDataError, Problem
 from pipe_seg.schema import Annotation, Frame, MaskSource
 
-Draw = Callable[[Size], Annotation]
+AnnotationReader = Callable[[Size], Annotation]
 
 
 @dataclass(frozen=True)
 class FrameFile:
-    """One frame that waits to be read, by whichever worker: where its files are and what is known of it."""
+    """The paths of one frame and its labels, and what the data set's files record about it."""
 
     image: Path
     group_id: str
     mask_source: MaskSource
-    wanted: str
+    expected_label: str
     label: Path | None = None
     mask: Path | None = None
-    draw: Draw | None = None
+    draw: AnnotationReader | None = None
     sha256: str | None = None
 
     @property
     def key(self) -> str:
-        """The frame's file name, which no other frame of its split has."""
+        """The frame's file name, unique in its split."""
         return self.image.name
 
     def read(self) -> Frame:
-        """Give the frame: image checked to the last byte, labels read, mask drawn.
+        """Returns the frame with its checked image file, labels and rasterised mask.
 
         Raises:
-            InputDataError: everything that is wrong with it.
+            InputDataError: The image or a label cannot be used.
         """
         return self.load(documents.read_bytes(self.image, images.MAX_BYTES))[0]
 
     def load(self, data: bytes) -> tuple[Frame, Annotation]:
-        """Give the frame whose file holds ``data``, and what was drawn on it, as ``read`` does."""
-        found = checked(self.image, data)
+        """Returns the frame and its annotation, from the image file's bytes ``data``; raises like ``read``."""
+        header = checked(self.image, data)
         if self.sha256 and hashlib.sha256(data).hexdigest() != self.sha256:
-            raise InputDataError(Problem(self.image, f"changed since {splits.NAME} was made", expected=splits.AGAIN))
-        size = (found.height, found.width)
+            raise InputDataError(Problem(self.image, f"changed since {splits.NAME} was made", expected=splits.RERUN))
+        size = (header.height, header.width)
         annotation = self.annotation(size)
-        drawn = annotation if self.mask_source == "box" else replace(annotation, boxes=())
-        mask = raster.rasterise(drawn, *size)
+        shapes = annotation if self.mask_source == "box" else replace(annotation, boxes=())
+        mask = raster.rasterise(shapes, *size)
         frame = Frame(
             image=data,
             segmentation_mask=mask,
@@ -62,30 +62,30 @@ class FrameFile:
         return frame, annotation
 
     def annotation(self, size: Size) -> Annotation:
-        """Give all that is drawn on the frame of ``size``.
+        """Returns the annotation of the frame of ``size`` (height, width) in pixels.
 
         Raises:
-            InputDataError: no label, or one that cannot be used.
+            InputDataError: There is no label, or it cannot be used.
         """
         found = self.draw(size) if self.draw else None
         labelled = yolo.read(self.label, size) if self.label else None
         if self.mask:
             pixels = masks.read(self.mask)
             if pixels.shape != size:
-                raise InputDataError(masks.other_size(self.mask, pixels.shape, size, self.image.name))
+                raise InputDataError(masks.size_problem(self.mask, pixels.shape, size, self.image.name))
             found = replace(found or labelled or Annotation(), mask=pixels)
         if found is None and labelled and (self.mask_source == "box" or labelled.polygons):
             found = labelled
         if found is None:
-            raise InputDataError(Problem(self.image, "frame without a label", expected=self.wanted))
+            raise InputDataError(Problem(self.image, "frame without a label", expected=self.expected_label))
         return replace(found, boxes=labelled.boxes) if labelled else found
 
 
 def checked(path: Path, data: bytes) -> images.Header:
-    """Give the header of a frame that is whole to the last byte.
+    """Returns the header of a complete image file.
 
     Raises:
-        InputDataError: it is not.
+        InputDataError: The file is damaged or not an image.
     """
     try:
         return images.check(data)

@@ -1,4 +1,4 @@
-"""LabelMe: a JSON file a frame; polygons, rectangles, circles and pixel masks."""
+"""LabelMe: one JSON file per frame; polygons, rectangles, circles and pixel masks."""
 
 import base64
 import binascii
@@ -44,26 +44,26 @@ class LabelMe(BaseModel):
 
 
 def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
-    """Give the drawing of every JSON file; the picture some of them embed is ignored for the frame itself."""
+    """Yields the annotation of every JSON file; an embedded image is ignored, the frame file counts."""
     for path in source.labels(".json"):
-        with source.noting(path):
-            drawn = documents.read_json(path, LabelMe)
-            frame = source.frame(drawn.image_path, Problem(path, "", pointer="/imagePath"))
+        with source.collect_problems(path):
+            content = documents.read_json(path, LabelMe)
+            frame = source.frame(content.image_path, Problem(path, "", pointer="/imagePath"))
             if frame.stem != path.stem:
-                expected = f"an image {path.stem}.jpg, as the label's name says"
-                raise InputDataError(Problem(path, "label of another frame", None, frame.name, expected))
+                expected = f"{path.stem}.jpg, like the label file"
+                raise InputDataError(Problem(path, "label file of another frame", None, frame.name, expected))
             size = source.size(frame)
-            if (drawn.height or size[0], drawn.width or size[1]) != size:
-                raise ShapeError("size of another frame", f"{drawn.width}x{drawn.height}", f"{size[1]}x{size[0]}")
-            yield LabelledFrame(
-                frame, _annotation(source, path, drawn, size, classes), path, source.split(frame) or source.split(path)
-            )
+            if (content.height or size[0], content.width or size[1]) != size:
+                declared = f"{content.width}x{content.height}"
+                raise ShapeError("size differs from the image file", declared, f"{size[1]}x{size[0]}")
+            annotation = _annotation(source, path, content, size, classes)
+            yield LabelledFrame(frame, annotation, path, source.split(frame) or source.split(path))
 
 
-def _annotation(source: Source, path: Path, drawn: LabelMe, size: Size, classes: Classes) -> Annotation:
+def _annotation(source: Source, path: Path, content: LabelMe, size: Size, classes: Classes) -> Annotation:
     found: list[Box | Polygon | Region] = []
-    for index, shape in enumerate(drawn.shapes):
-        with source.noting_object(path, pointer=f"/shapes/{index}"):
+    for index, shape in enumerate(content.shapes):
+        with source.collect_object_problems(path, pointer=f"/shapes/{index}"):
             label = classes.label(shape.label)
             if label is not None:
                 found.append(_shape(shape, size, label))
@@ -102,20 +102,20 @@ def _mask(shape: Shape, points: np.ndarray, size: Size, label: int) -> Region:
     return raster.region(whole, label)
 
 
-def written(name: str, size: Size, drawn: Annotation) -> dict[str, Any]:
-    """Give the file's content for one frame; what has holes is written as a mask."""
+def encode(name: str, size: Size, annotation: Annotation) -> dict[str, Any]:
+    """Returns the file's content for one frame; shapes with holes become masks."""
     bodies: list[dict[str, Any]] = []
-    for box in drawn.boxes:
+    for box in annotation.boxes:
         corners = [[box.x_min * size[1], box.y_min * size[0]], [box.x_max * size[1], box.y_max * size[0]]]
         bodies.append(_body(box.label, corners, "rectangle"))
-    numbers = {name: index for index, name in enumerate(sorted({p.instance for p in drawn.polygons if p.instance}))}
-    for shape in drawn.polygons:
+    numbers = {name: i for i, name in enumerate(sorted({p.instance for p in annotation.polygons if p.instance}))}
+    for shape in annotation.polygons:
         if shape.holes:
             bodies.append(_mask_body(raster.fill((shape.points, *shape.holes), *size), shape.label))
         else:
             group = numbers[shape.instance] if shape.instance else None
             bodies.append(_body(shape.label, shape.points.tolist(), "polygon", group=group))
-    bodies += [_mask_body(raster.pixels(region), region.label) for region in drawn.regions]
+    bodies += [_mask_body(raster.pixels(region), region.label) for region in annotation.regions]
     return {
         "version": "5.5.0",
         "flags": {},

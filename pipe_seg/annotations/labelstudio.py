@@ -1,4 +1,4 @@
-"""Label Studio's JSON export: polygons, rectangles and ellipses in percent, brush strokes as runs."""
+"""Label Studio's JSON export: shapes in percent of the frame, brush strokes as run lengths."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 RUN_CHANNELS = 4
 KINDS = {"rectanglelabels": "rectangle", "polygonlabels": "polygon", "ellipselabels": "ellipse", "brushlabels": "brush"}
 SHAPES = ("rectangle", "polygon", "ellipse", "brush")
-NOT_DRAWN = (
+NON_SHAPE_TYPES = (
     "relation",
     "choices",
     "textarea",
@@ -73,7 +73,7 @@ class Result(_Part):
 
 
 class Completion(_Part):
-    """What one annotator drew."""
+    """The shapes of one annotator."""
 
     result: list[Result]
     was_cancelled: bool = False
@@ -89,51 +89,46 @@ class Task(_Part):
 
 
 def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
-    """Give the drawing of every task; of several annotators' the ground truth's counts, else the newest."""
+    """Yields the annotation of every task: of several annotators, the ground truth, else the newest."""
     for path in source.labels(".json"):
-        with source.noting(path):
+        with source.collect_problems(path):
             content = documents.parse_json(path, documents.read_text(path, "utf-8"))
             if not isinstance(content, list):
                 raise InputDataError(Problem(path, "not a Label Studio export", expected="a list of tasks"))
             for index, item in enumerate(content):
-                with source.noting(path, pointer=f"/{index}"):
-                    task = documents.fitted(path, item, Task, f"/{index}")
-                    yield _drawing(source, path, task, index, classes)
+                with source.collect_problems(path, pointer=f"/{index}"):
+                    task = documents.validated(path, item, Task, f"/{index}")
+                    yield _labelled_frame(source, path, task, index, classes)
 
 
-def _drawing(source: Source, path: Path, task: Task, index: int, classes: Classes) -> LabelledFrame:
+def _labelled_frame(source: Source, path: Path, task: Task, index: int, classes: Classes) -> LabelledFrame:
     frame = _frame(source, path, task, index)
     size = source.size(frame)
     kept = [done for done in task.annotations if not done.was_cancelled]
     if not kept:
-        raise ShapeError("task nobody finished", expected="at least one annotation that was not cancelled")
+        raise ShapeError("task without a finished annotation", expected="at least one that was not cancelled")
     chosen = max(kept, key=lambda done: (done.ground_truth, done.updated_at))
     if len(kept) > 1:
         why = "the ground truth" if chosen.ground_truth else "the newest"
-        what = f"{len(kept)} annotations of one frame: {why} counts"
+        what = f"{len(kept)} annotations of one frame: using {why}"
         log.warning("%s", Problem(path, what, pointer=f"/{index}"))
     found: list[Box | Polygon | Region] = []
     for number, result in enumerate(chosen.result):
         pointer = f"/{index}/annotations/{task.annotations.index(chosen)}/result/{number}"
-        with source.noting_object(path, pointer=pointer):
-            if result.type in NOT_DRAWN:
+        with source.collect_object_problems(path, pointer=pointer):
+            if result.type in NON_SHAPE_TYPES:
                 continue
             kind = KINDS.get(result.type, result.type)
             if kind not in SHAPES:
-                raise ShapeError("shape of another kind", result.type, ", ".join([*KINDS, *SHAPES]))
-            value = documents.fitted(path, result.value, Value, f"{pointer}/value")
+                raise ShapeError("unsupported shape type", result.type, ", ".join([*KINDS, *SHAPES]))
+            value = documents.validated(path, result.value, Value, f"{pointer}/value")
             names = getattr(value, result.type, None) or value.labels or _labels(chosen, result.id)
             found += _shapes(result, kind, value, names, size, classes)
-    return LabelledFrame(
-        frame,
-        Annotation.of(found),
-        path,
-        source.split(frame),
-    )
+    return LabelledFrame(frame, Annotation.of(found), path, source.split(frame))
 
 
 def _frame(source: Source, path: Path, task: Task, index: int) -> Path:
-    """Find the frame: by the last step of its address, with or without the eight digits an upload puts before."""
+    """Returns the frame with the last part of the task's URL, with or without an upload's 8-digit prefix."""
     address = task.data.get("image") or next(iter(task.data.values()), None)
     problem = Problem(path, "", pointer=f"/{index}/data/image")
     if not isinstance(address, str):
@@ -151,22 +146,22 @@ def _frame(source: Source, path: Path, task: Task, index: int) -> Path:
 
 
 def _labels(done: Completion, identity: str | None) -> list[str]:
-    """Give the labels that a project with separate labels keeps in a result of the shape's id."""
-    twins = [result for result in done.result if result.type == "labels" and result.id == identity]
-    return [str(name) for result in twins for name in result.value.get("labels", [])]
+    """Returns the class names that a separate ``labels`` result holds for the shape's id."""
+    results = [result for result in done.result if result.type == "labels" and result.id == identity]
+    return [str(name) for result in results for name in result.value.get("labels", [])]
 
 
 def _shapes(
     result: Result, kind: str, value: Value, names: list[str], size: Size, classes: Classes
 ) -> list[Box | Polygon | Region]:
     if len(names) != 1:
-        raise ShapeError("not one class", names, "one label an object")
+        raise ShapeError("not exactly one class", names, "one label per object")
     label = classes.label(names[0])
     if label is None:
         return []
-    told = (result.original_height or size[0], result.original_width or size[1])
-    if told != size:
-        raise ShapeError("size of another frame", f"{told[1]}x{told[0]}", f"{size[1]}x{size[0]}")
+    declared = (result.original_height or size[0], result.original_width or size[1])
+    if declared != size:
+        raise ShapeError("size differs from the image file", f"{declared[1]}x{declared[0]}", f"{size[1]}x{size[0]}")
     return [_shape(kind, value, size, label)]
 
 
@@ -185,39 +180,37 @@ def _shape(kind: str, value: Value, size: Size, label: int) -> Box | Polygon | R
     corners = [*corner, *(corner + np.array([value.width or 0.0, value.height or 0.0]) * scale)]
     if not value.rotation:
         return shapes.box(corners, size, label)
-    points = shapes.turned(shapes.rectangle(corners), corner.tolist(), value.rotation)
+    points = shapes.rotated(shapes.rectangle(corners), corner.tolist(), value.rotation)
     return shapes.polygon(points, size, label, coarse=True)
 
 
 def _brush(rle: list[int], size: Size) -> np.ndarray:
-    """Give (height, width) {0, 1} from runs of RGBA bytes: what has any opacity was painted.
-
-    The runs are a stream of bits: 32 for the length, 5 for the width of a value, four times 4 for the widths
-    of run lengths; then blocks of a flag (one value repeated, or values), which width, length, value(s).
-    """
+    """Returns `(height, width)` uint8 {0, 1} from run lengths of RGBA bytes: 1 where alpha > 0."""
+    # Bit stream of Label Studio's brush export: 32 bits length in bytes, 5 bits value width - 1, four times 4 bits
+    # run-length width - 1; then blocks of 1 bit (1: one repeated value), 2 bits width index, length - 1, value(s).
     if any(not 0 <= byte < 256 for byte in rle):
-        raise ShapeError("not brush runs", expected="bytes of 0…255")
+        raise ShapeError("not brush run lengths", expected="bytes of 0…255")
     bits = "".join(f"{byte:08b}" for byte in rle)
-    place = 0
+    position = 0
 
-    def take(count: int) -> int:
-        nonlocal place
-        place += count
-        if place > len(bits):
-            raise ShapeError("brush runs cut short")
-        return int(bits[place - count : place], 2)
+    def read_bits(count: int) -> int:
+        nonlocal position
+        position += count
+        if position > len(bits):
+            raise ShapeError("brush run lengths are truncated")
+        return int(bits[position - count : position], 2)
 
-    total = take(32)
+    total = read_bits(32)
     if total != size[0] * size[1] * RUN_CHANNELS:
-        raise ShapeError("not the runs of this frame", total, f"{size[0] * size[1] * RUN_CHANNELS} bytes")
-    width = take(5) + 1
-    lengths = [take(4) + 1 for _ in range(4)]
+        raise ShapeError("run lengths do not fit the frame", total, f"{size[0] * size[1] * RUN_CHANNELS} bytes")
+    width = read_bits(5) + 1
+    lengths = [read_bits(4) + 1 for _ in range(4)]
     values = np.zeros(total, np.uint8)
     done = 0
     while done < total:
-        repeated, length = take(1), take(lengths[take(2)]) + 1
+        repeated, length = read_bits(1), read_bits(lengths[read_bits(2)]) + 1
         if done + length > total:
-            raise ShapeError("not the runs of this frame", done + length, f"{total} bytes")
-        values[done : done + length] = take(width) if repeated else [take(width) for _ in range(length)]
+            raise ShapeError("run lengths do not fit the frame", done + length, f"{total} bytes")
+        values[done : done + length] = read_bits(width) if repeated else [read_bits(width) for _ in range(length)]
         done += length
     return (values.reshape(*size, RUN_CHANNELS)[..., 3] > 0).astype(np.uint8)

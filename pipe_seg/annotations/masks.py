@@ -1,4 +1,4 @@
-"""Mask images: {0, 1} or {0, 255}, as one type."""
+"""Reads mask images with the values {0, 1} or {0, 255}, and ``.npy`` arrays."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,36 +18,36 @@ RULE = "{0, 1} or {0, 255}"
 
 
 def read(path: Path, threshold: int | None = None) -> np.ndarray:
-    """Give the mask as (height, width) uint8 {0, 1}.
+    """Returns the mask as `(height, width)` uint8 {0, 1}.
 
-    Three equal channels count as one. Orientation tags are ignored, as everywhere here. With ``threshold``
-    a pixel from that value on is a defect, whatever the values are.
+    Three equal channels count as one. EXIF orientation is ignored, as for images. With ``threshold``, pixels at
+    and above it are 1, and any values are allowed.
 
     Raises:
-        InputDataError: not an image, a palette, colours, or other values than {0, 1} or {0, 255}.
-        RefusedError: an array file with Python objects inside.
+        InputDataError: The file is not an image, has a palette, colours or other values than {0, 1} or {0, 255}.
+        RefusedError: An array file contains Python objects.
     """
     return _binary(path, _pixels(path), threshold)[0]
 
 
 def read_source(source: Source, classes: Classes, threshold: int | None = None) -> Iterator[LabelledFrame]:
-    """Give a drawing for every mask ``<stem>_mask.png`` or ``<stem>.png`` of a folder ``masks``."""
+    """Yields the annotation of every mask ``<stem>_mask.png`` or ``<stem>.png`` in a folder ``masks``."""
     white: dict[int, Path] = {}
-    for stem, paths in _found(source).items():
+    for stem, paths in _masks_by_stem(source).items():
         path = paths[0]
         if len(paths) > 1:
-            what = "two masks of one frame"
-            source.orphan(Problem(path, what, got=paths[1].name, expected="one mask a frame"))
+            what = "two masks for one frame"
+            source.add_orphan(Problem(path, what, got=paths[1].name, expected="one mask per frame"))
             continue
-        frame = source.beside(path.with_name(stem + path.suffix))
+        frame = source.frame_of_label(path.with_name(stem + path.suffix))
         if frame is None:
-            source.orphan(Problem(path, "mask without a frame", expected=f"an image {stem}.jpg"))
+            source.add_orphan(Problem(path, "mask without a frame", expected=f"an image {stem}.jpg"))
             continue
-        with source.noting(path):
+        with source.collect_problems(path):
             mask, level = _binary(path, _pixels(path), threshold)
             size = source.size(frame)
             if mask.shape != size:
-                raise InputDataError(other_size(path, mask.shape, size, frame.name))
+                raise InputDataError(size_problem(path, mask.shape, size, frame.name))
             white.setdefault(level, path)
             yield LabelledFrame(frame, Annotation(mask=mask), path, source.split(frame))
     if threshold is None and {1, 255} <= white.keys():
@@ -59,17 +59,17 @@ def read_source(source: Source, classes: Classes, threshold: int | None = None) 
 
 
 def level(path: Path) -> int:
-    """Give the value that a defect has in a mask that can be used: 1 or 255, 0 where there is none."""
+    """Returns the foreground value of a mask file: 1, 255, or 0 for an empty mask."""
     return _binary(path, _pixels(path), None)[1]
 
 
-def other_size(path: Path, shape: tuple[int, ...], size: tuple[int, int], frame: str) -> Problem:
-    """Give the problem of a mask that is not as large as its frame."""
-    what = "mask of another size than its frame"
+def size_problem(path: Path, shape: tuple[int, ...], size: tuple[int, int], frame: str) -> Problem:
+    """Returns the problem of a mask whose size differs from its frame."""
+    what = "mask size differs from its frame"
     return Problem(path, what, got=f"{shape[1]}x{shape[0]}", expected=f"{size[1]}x{size[0]} as {frame}")
 
 
-def _found(source: Source) -> dict[str, list[Path]]:
+def _masks_by_stem(source: Source) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     frames = set(source.frames)
     for path in source.labels(*SUFFIXES):
@@ -79,7 +79,7 @@ def _found(source: Source) -> dict[str, list[Path]]:
 
 
 def _binary(path: Path, pixels: np.ndarray, threshold: int | None) -> tuple[np.ndarray, int]:
-    """Give the mask and the value its defect has, 0 where there is none."""
+    """Returns the mask and its foreground value, 0 for an empty mask."""
     if pixels.ndim == 3:
         if np.ptp(pixels[..., :3], axis=-1).any():
             raise InputDataError(Problem(path, "mask in colour", expected="one channel, or three equal ones"))
@@ -101,7 +101,7 @@ def _pixels(path: Path) -> np.ndarray:
         found = images.header(data, images.MASK_FORMATS)
         if found.mode in ("P", "PA"):
             expected = "one channel of 0 and 255; save it as greyscale"
-            raise InputDataError(Problem(path, "palette: index and colour may differ", expected=expected))
+            raise InputDataError(Problem(path, "mask with a palette: index and colour may differ", expected=expected))
         return images.decode(data, images.AS_STORED, images.MASK_FORMATS)
     except ValueError as error:
         raise InputDataError(Problem(path, str(error), expected="a whole PNG; copy it again")) from error

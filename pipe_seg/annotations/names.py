@@ -1,4 +1,4 @@
-"""Names that label files give to frames: none of them ever leaves the folder it was found in."""
+"""Checks file names in label files: a name must not point outside its folder."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -6,35 +6,36 @@ from urllib.parse import unquote
 
 from pipe_seg.errors import InputDataError, Problem, RefusedError
 
+BAD_LINK = "link points outside its folder or to nothing"
 OUTWARD = re.compile(r"(^|/)\.\.(/|$)|^/|^~|^[A-Za-z][A-Za-z0-9+.-]*:|\\|[\x00-\x1f\x7f-\x9f]")
 
 
 def relative(text: object, problem: Problem) -> PurePosixPath:
-    """Give a frame's name as a path inside its folder; ``problem`` says where it was met.
+    """Returns a frame's name as a relative path; ``problem`` holds the position of the name.
 
     Raises:
-        RefusedError: it points elsewhere: absolute, upwards, a drive, an address, or hidden by encoding.
-        InputDataError: it is no name.
+        RefusedError: The name is absolute, has ``..``, a drive or a URL scheme, or hides one of them by encoding.
+        InputDataError: The value is not a file name.
     """
     if not isinstance(text, str) or not text.strip() or len(text.encode("utf-8", "surrogatepass")) > 1024:
-        raise InputDataError(_told(problem, "not a file name", text, "the frame's name"))
+        raise InputDataError(_at(problem, "not a file name", text, "a frame's file name"))
     plain = unquote(unquote(text))
-    seen = plain.translate({0x2024: ".", 0xFF0E: ".", 0x2025: "..", 0xFF0F: "/", 0x2044: "/", 0x2215: "/"})
-    if OUTWARD.search(text) or OUTWARD.search(seen):
+    normalised = plain.translate({0x2024: ".", 0xFF0E: ".", 0x2025: "..", 0xFF0F: "/", 0x2044: "/", 0x2215: "/"})
+    if OUTWARD.search(text) or OUTWARD.search(normalised):
         raise RefusedError(
-            _told(problem, "name points outside its folder", text, "the frame beside the label file, and its name")
+            _at(problem, "name points outside its folder", text, "the name of a frame beside the label file")
         )
-    if text != text.strip() or not PurePosixPath(text).name or any(0xD800 <= ord(sign) <= 0xDFFF for sign in text):
-        raise InputDataError(_told(problem, "not a file name", text, "the frame's name"))
+    if text != text.strip() or not PurePosixPath(text).name or any(0xD800 <= ord(char) <= 0xDFFF for char in text):
+        raise InputDataError(_at(problem, "not a file name", text, "a frame's file name"))
     return PurePosixPath(text)
 
 
-def _told(problem: Problem, what: str, got: object, expected: str) -> Problem:
+def _at(problem: Problem, what: str, got: object, expected: str) -> Problem:
     return Problem(problem.path, what, problem.line, repr(got), expected, pointer=problem.pointer)
 
 
 def contained(path: Path, root: Path) -> bool:
-    """Say whether ``path``, links followed, is a file inside ``root``."""
+    """Returns whether ``path``, with links resolved, is a file inside ``root``."""
     try:
         return path.resolve(strict=True).is_relative_to(root.resolve()) and path.is_file()
     except (OSError, RuntimeError):

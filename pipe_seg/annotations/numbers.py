@@ -1,4 +1,4 @@
-"""Numbers in label files: plain ASCII decimals and nothing that Python also happens to accept."""
+"""Parses the numbers in label files: plain ASCII decimals only."""
 
 import re
 
@@ -6,7 +6,7 @@ DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def decimal(text: str) -> float | None:
-    """Give the finite number that ``text`` writes, or None: ``nan``, ``1_000`` and ``١٢`` are none."""
+    """Returns the finite number in ``text``, or None; ``nan``, ``1_000`` and ``١٢`` are not numbers."""
     if not DECIMAL.fullmatch(text):
         return None
     value = float(text)

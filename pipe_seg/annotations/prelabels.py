@@ -1,4 +1,4 @@
-"""Who drew what: the list that lies beside frames which a model drew on, for a person to correct."""
+"""The list of pre-labels: digests of masks that a model predicted for a person to correct."""
 
 import csv
 import hashlib
@@ -17,19 +17,19 @@ COLUMNS = ("file_name", "agreement", "mask_sha256", "models")
 
 
 def write(path: Path, rows: Iterable[tuple[str, float, Annotation, Size]], models: Sequence[str]) -> None:
-    """Write the list: frame, how far the models agree 0…1, digest of what they drew, the models."""
+    """Writes per frame: file name, agreement of the models 0…1, digest of the predicted mask, models."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        for name, agreement, drawn, size in rows:
-            table.writerow((name, f"{agreement:.3f}", digest(drawn, size), " ".join(models)))
+        for name, agreement, annotation, size in rows:
+            table.writerow((name, f"{agreement:.3f}", digest(annotation, size), " ".join(models)))
 
 
 def read(path: Path) -> dict[str, str]:
-    """Give the digest of what was drawn on each frame, by file name.
+    """Returns the digest of the predicted mask of each frame, by file name.
 
     Raises:
-        InputDataError: no such list.
+        InputDataError: The file is not a list of pre-labels.
     """
     rows = csv.DictReader(documents.read_text(path).splitlines())
     if tuple(rows.fieldnames or ()) != COLUMNS:
@@ -37,6 +37,6 @@ def read(path: Path) -> dict[str, str]:
     return {row["file_name"]: row["mask_sha256"] for row in rows}
 
 
-def digest(drawn: Annotation, size: Size) -> str:
-    """Give the sha256 of the pixels that an annotation fills."""
-    return hashlib.sha256(np.packbits(raster.rasterise(drawn, *size)).tobytes()).hexdigest()
+def digest(annotation: Annotation, size: Size) -> str:
+    """Returns the sha256 of the annotation's mask."""
+    return hashlib.sha256(np.packbits(raster.rasterise(annotation, *size)).tobytes()).hexdigest()

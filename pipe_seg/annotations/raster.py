@@ -1,7 +1,7 @@
-"""Shapes to pixels and back. Nothing else in the project does this.
+"""Converts shapes to masks and masks to shapes, for the whole project.
 
-A pixel belongs to a shape when its centre lies inside (even-odd rule), so a box drawn as a box and as a
-polygon is the same mask, and a mask turned into polygons comes back pixel for pixel.
+A pixel belongs to a shape if its centre lies inside (even-odd rule). A box and its four-point polygon give the
+same mask, and ``trace`` followed by ``fill`` returns the mask unchanged.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ GRID = 1024
 
 
 def rasterise(annotation: Annotation, height: int, width: int) -> np.ndarray:
-    """Give the mask of all shapes together: (height, width) uint8 {0, 1}.
+    """Returns the mask of all shapes together: `(height, width)` uint8 {0, 1}.
 
-    Pixels that the tool gave win; then contours; boxes count only where nothing finer was drawn. In a refined
-    box its region alone counts, whatever other boxes reach into it.
+    A pixel mask takes precedence over contours, contours over boxes. Inside a refined box only its region counts,
+    even where other boxes overlap it.
     """
     if annotation.mask is not None:
         return annotation.mask
@@ -34,9 +34,9 @@ def rasterise(annotation: Annotation, height: int, width: int) -> np.ndarray:
 
 
 def fill(rings: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Give (height, width) uint8: 1 where a pixel's centre has an odd number of ring crossings to its left.
+    """Returns `(height, width)` uint8: 1 where the centre has an odd number of ring crossings to its left.
 
-    Points count to 1/1024 px, so that what a format rounds in the ninth digit moves no pixel.
+    Points are rounded to 1/1024 px: rounding errors of text formats change no pixel.
     """
     flips = np.zeros((height, width + 1), np.uint8)
     for ring in rings:
@@ -45,7 +45,7 @@ def fill(rings: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
 
 
 def _cross(flips: np.ndarray, ring: np.ndarray, height: int, width: int) -> None:
-    """Flip, in every row, the first pixel whose centre lies right of each edge."""
+    """Flips, in every row, the first pixel whose centre lies right of each edge."""
     start, stop = ring, np.roll(ring, -1, axis=0)
     down = start[:, 1] <= stop[:, 1]
     upper, lower = np.where(down[:, None], start, stop), np.where(down[:, None], stop, start)
@@ -60,21 +60,21 @@ def _cross(flips: np.ndarray, ring: np.ndarray, height: int, width: int) -> None
 
 
 def pixels(region: Region) -> np.ndarray:
-    """Give a region's own mask: (height, width) uint8 {0, 1}."""
+    """Returns a region's mask: `(height, width)` uint8 {0, 1}."""
     values = np.arange(len(region.counts), dtype=np.uint8) & 1
     return np.repeat(values, region.counts).reshape(region.width, region.height).T
 
 
 def region(mask: np.ndarray, label: int) -> Region:
-    """Give (height, width) {0, 1} as runs."""
+    """Returns a mask `(height, width)` {0, 1} as run lengths."""
     flat = np.concatenate([[0], mask.T.reshape(-1)])
-    turns = np.flatnonzero(flat[1:] != flat[:-1])
-    counts = np.diff(np.concatenate([[0], turns, [mask.size]]))
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    counts = np.diff(np.concatenate([[0], changes, [mask.size]]))
     return Region(tuple(counts.tolist()), mask.shape[0], mask.shape[1], label)
 
 
 def trace(mask: np.ndarray, label: int) -> tuple[Polygon, ...]:
-    """Give the polygons, with holes, that fill to exactly ``mask`` (height, width) {0, 1} again."""
+    """Returns the polygons with holes for which ``fill`` gives exactly ``mask`` `(height, width)` {0, 1}."""
     doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
     found, nesting = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [ring.reshape(-1, 2) / 2 + 0.25 for ring in found]
@@ -87,7 +87,7 @@ def trace(mask: np.ndarray, label: int) -> tuple[Polygon, ...]:
 
 
 def agreement(annotation: Annotation, mask: np.ndarray) -> Agreement | None:
-    """Compare a contour's ``mask`` with the frame's boxes; None where there is no one class to speak of."""
+    """Returns the agreement of a contour's ``mask`` with the boxes, or None unless one class has both."""
     if not annotation.boxes or not mask.any() or len({*annotation.labels, *(b.label for b in annotation.boxes)}) > 1:
         return None
     boxes = rasterise(Annotation(annotation.boxes), *mask.shape)
@@ -97,16 +97,16 @@ def agreement(annotation: Annotation, mask: np.ndarray) -> Agreement | None:
 
 
 def inside(box: Box, height: int, width: int, margin: float = 0.0) -> tuple[slice, slice]:
-    """Give the rows and columns of the pixels whose centre lies in the box, one at least.
+    """Returns the rows and columns of the pixels whose centre lies in the box, at least one each.
 
-    ``margin``: a share of the box that is added on each side, as far as the frame goes.
+    ``margin`` is the fraction of the box's side that is added at both ends, clipped to the frame.
     """
     rows = _pixels(box.y_min, box.y_max, height, margin)
     return slice(*rows), slice(*_pixels(box.x_min, box.x_max, width, margin))
 
 
 def _pixels(start: float, stop: float, size: int, margin: float) -> tuple[int, int]:
-    more = margin * (stop - start)
-    first, last = (int(np.ceil(side * size - 0.5)) for side in (max(start - more, 0.0), min(stop + more, 1.0)))
+    extra = margin * (stop - start)
+    first, last = (int(np.ceil(side * size - 0.5)) for side in (max(start - extra, 0.0), min(stop + extra, 1.0)))
     first = min(first, size - 1)
     return first, max(last, first + 1)

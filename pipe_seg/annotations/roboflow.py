@@ -1,4 +1,4 @@
-"""Roboflow's exports: ``train``, ``valid``, ``test`` with COCO, YOLO or VOC labels inside."""
+"""Roboflow exports: folders ``train``, ``valid`` and ``test`` with COCO, YOLO or VOC labels."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from pipe_seg.errors import InputDataError, Problem
 
 
 def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
-    """Give the drawings, read as what the export holds."""
+    """Returns the annotations, read in the format of the export."""
     if source.labels(".json"):
         return coco.read_source(source, classes)
     if source.labels(".xml"):

@@ -1,4 +1,4 @@
-"""A folder (or ZIP file) somebody gives us: its frames found by name, its label files, and nothing outside."""
+"""The folder, label file or ZIP file to import: finds its frames and label files, and nothing outside."""
 
 import re
 import stat
@@ -27,7 +27,7 @@ SPLIT_WORDS |= {"trainval": "train", "validation": "validation", "test": "test",
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """What a label file says about one frame: ``frame`` is its image; ``split`` only if the source has splits."""
+    """One frame's image, annotation and label file; ``split`` is None if the source has no splits."""
 
     frame: Path
     annotation: Annotation
@@ -37,10 +37,10 @@ class LabelledFrame:
 
 @dataclass
 class Source:
-    """Frames and label files below ``root``, or one label file with its frames beside it or in ``frames_dir``.
+    """Frames and label files below ``root``, or one label file with frames beside it or in ``frames_dir``.
 
-    What goes wrong while it is read stands in ``problems``: ``bad`` are the frames it makes unusable, ``loose``
-    counts what belongs to no frame, and ``fatal`` says that nobody knows which frames it belongs to.
+    Reading adds to ``problems``, puts unusable frames into ``bad``, counts problems without a frame in ``loose``,
+    and sets ``fatal`` if it is unknown which frames a problem affects.
     """
 
     path: Path
@@ -53,100 +53,100 @@ class Source:
 
     @property
     def root(self) -> Path:
-        """The folder that holds it all."""
+        """The folder that contains the source."""
         return self.path if self.path.is_dir() else self.path.parent
 
     @cached_property
     def frames(self) -> list[Path]:
-        """The image files, sorted by path; links that lead outside are problems."""
+        """The image files, sorted by path; links that point outside become problems."""
         root = self.frames_dir or self.root
         return [path for path in self._listed(root) if _is_image(path.relative_to(root))]
 
     def labels(self, *suffixes: str) -> list[Path]:
-        """Give the label files with one of ``suffixes``, sorted by path."""
+        """Returns the label files with one of ``suffixes``, sorted by path."""
         if self.path.is_file():
             return [self.path]
-        own = (artifacts.RECORD, splits.NAME)
-        return [path for path in self._listed(self.root) if path.suffix.lower() in suffixes and path.name not in own]
+        other = (artifacts.RECORD, splits.NAME)
+        return [path for path in self._listed(self.root) if path.suffix.lower() in suffixes and path.name not in other]
 
     def frame(self, name: object, problem: Problem) -> Path:
-        """Give the frame that a label file calls ``name``, its suffix left out or not; ``problem`` says where.
+        """Returns the frame named ``name``, with or without suffix; ``problem`` holds the name's position.
 
         Raises:
-            RefusedError: the name points outside.
-            InputDataError: no such frame, or more than one.
+            RefusedError: The name points outside its folder.
+            InputDataError: No frame has the name, or several do.
         """
-        wanted = names.relative(name, problem)
-        found = self._named.get(wanted.name) or ([] if wanted.suffix else self._stems.get(wanted.name, []))
-        exact = [path for path in found if path.as_posix().endswith(f"/{wanted.as_posix()}")] or found
+        relative = names.relative(name, problem)
+        found = self._named.get(relative.name) or ([] if relative.suffix else self._stems.get(relative.name, []))
+        exact = [path for path in found if path.as_posix().endswith(f"/{relative.as_posix()}")] or found
         near = [path for path in exact if path.parent == Path(problem.path).parent] or exact
         if len(near) == 1:
             return near[0]
-        what = "no such frame" if not near else f"{len(near)} frames of this name"
-        cure = f"the image {wanted.name} below {self.frames_dir or self.root}"
+        what = "no such frame" if not near else f"{len(near)} frames with this name"
+        cure = f"the image {relative.name} below {self.frames_dir or self.root}"
         raise InputDataError(
-            Problem(problem.path, what, problem.line, wanted.as_posix(), cure, pointer=problem.pointer)
+            Problem(problem.path, what, problem.line, relative.as_posix(), cure, pointer=problem.pointer)
         )
 
-    def beside(self, label: Path) -> Path | None:
-        """Give the frame with the stem of ``label``: in its folder, or in ``images/…`` where it is ``labels/…``."""
+    def frame_of_label(self, label: Path) -> Path | None:
+        """Returns the only frame with the stem of ``label``, preferably in its folder or in ``images/…``."""
         found = self._stems.get(label.stem, [])
         near = [path for path in found if _counterpart(path) == _counterpart(label)] or found
         return near[0] if len(near) == 1 else None
 
     def size(self, frame: Path) -> Size:
-        """Give height and width from the file's header.
+        """Returns (height, width) in pixels from the file's header.
 
         Raises:
-            InputDataError: not an image that can be used.
+            InputDataError: The file is not a usable image.
         """
         self.current = frame
         try:
             with frame.open("rb") as file:
-                found = images.header(file.read(images.MAX_BYTES + 1))
+                header = images.header(file.read(images.MAX_BYTES + 1))
         except OSError as error:
             raise InputDataError(Problem(frame, f"cannot be read: {error.strerror}")) from error
         except ValueError as error:
-            raise InputDataError(Problem(frame, str(error), expected="a whole JPEG, PNG or BMP")) from error
-        return found.height, found.width
+            raise InputDataError(Problem(frame, str(error), expected="a complete JPEG, PNG or BMP")) from error
+        return header.height, header.width
 
     def split(self, path: Path) -> str | None:
-        """Give the split that a folder on the way to ``path`` names, the nearest first."""
+        """Returns the split that a folder in ``path`` names, the innermost first, or None."""
         roots = [root for root in (self.frames_dir, self.root) if root and path.is_relative_to(root)]
         parts = path.relative_to(roots[0]).parts[:-1] if roots else ()
         return next((split for part in reversed(parts) if (split := split_in_name(Path(part)))), None)
 
     @contextmanager
-    def noting(self, path: Path, line: int | None = None, pointer: str = "") -> Iterator[None]:
-        """Keep a fault met in the block for later, with its place, and go on after the block.
+    def collect_problems(self, path: Path, line: int | None = None, pointer: str = "") -> Iterator[None]:
+        """Catches an error in the block, adds it to ``problems`` with its position and marks the frame as bad.
 
-        The frame whose size was asked for in the block, else the one that is called like ``path``, is bad.
+        The frame is the last one passed to ``size`` in the block, else the one with the stem of ``path``.
         """
         self.current = None
-        with self.noting_object(path, line, pointer):
+        with self.collect_object_problems(path, line, pointer):
             yield
 
     @contextmanager
-    def noting_object(self, path: Path, line: int | None = None, pointer: str = "") -> Iterator[None]:
-        """Do the same for one object of the frame that is being read: the whole frame is bad."""
+    def collect_object_problems(self, path: Path, line: int | None = None, pointer: str = "") -> Iterator[None]:
+        """Does the same for one object of the current frame; the whole frame becomes bad."""
         try:
             yield
         except ShapeError as error:
-            self.spoil(path, error.at(path, line, pointer))
+            self.reject(path, error.at(path, line, pointer))
         except InputDataError as error:
-            self.spoil(path, *error.problems)
+            self.reject(path, *error.problems)
 
-    def spoil(self, path: Path, *problems: Problem | str) -> None:
-        """Keep problems and the frame they make unusable."""
+    def reject(self, path: Path, *problems: Problem | str) -> None:
+        """Adds problems and marks their frame as bad, or sets ``fatal`` if the frame is unknown."""
         self.problems.extend(problems)
-        frame = self.current or self.beside(path.with_name(path.name.replace("_mask.", ".")))
+        frame = self.current or self.frame_of_label(path.with_name(path.name.replace("_mask.", ".")))
         if frame:
             self.bad.add(frame)
         else:
             self.fatal = True
 
-    def orphan(self, problem: Problem) -> None:
-        """Keep a problem that belongs to no frame."""
+    def add_orphan(self, problem: Problem) -> None:
+        """Adds a problem that belongs to no frame."""
         self.problems.append(problem)
         self.loose += 1
 
@@ -163,13 +163,13 @@ class Source:
             if "__MACOSX" in path.relative_to(folder).parts:
                 continue
             if path.is_symlink() and not path.is_dir() and not names.contained(path, folder):
-                self.orphan(Problem(path, "link that leads outside or nowhere", expected="the file itself"))
+                self.add_orphan(Problem(path, names.BAD_LINK, expected="the file itself"))
             elif path.is_file():
                 yield path
 
 
 def split_in_name(path: Path) -> str | None:
-    """Give the split that a folder or a file for many frames names: ``val2017``, ``instances_val.json``."""
+    """Returns the split that a folder or label file names, such as ``val2017`` or ``instances_val.json``."""
     words = re.split(r"[^a-z]+", path.stem.lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
@@ -191,14 +191,14 @@ def _counterpart(path: Path) -> tuple[str, ...]:
 
 @contextmanager
 def opened(path: Path, frames_dir: Path | None = None) -> Iterator[Source]:
-    """Give a folder, a label file or a ZIP file as a source; the ZIP is unpacked aside and removed after.
+    """Yields a folder, label file or ZIP file as a source; a ZIP is unpacked to a temporary folder.
 
     Raises:
-        RefusedError: a ZIP whose members point outside, are links, are encrypted, or unpack to far too much.
-        InputDataError: there is nothing at ``path``, or it is no ZIP file.
+        RefusedError: ZIP members point outside, are links, encrypted or duplicate, or are too many or too large.
+        InputDataError: ``path`` does not exist, or cannot be unpacked.
     """
     if not path.exists():
-        raise InputDataError(Problem(path, "not there", expected="a folder, a label file or a ZIP file"))
+        raise InputDataError(Problem(path, "does not exist", expected="a folder, a label file or a ZIP file"))
     if path.suffix.lower() != ".zip":
         yield Source(path, frames_dir)
         return
@@ -221,7 +221,7 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     if len(members) > MAX_MEMBERS:
         raise RefusedError(Problem(path, "too many members", got=len(members), expected=f"at most {MAX_MEMBERS}"))
     if sum(member.file_size for member in members) > MAX_UNPACKED_BYTES:
-        raise RefusedError(Problem(path, "unpacks to too much", expected=f"at most {MAX_UNPACKED_BYTES} bytes"))
+        raise RefusedError(Problem(path, "unpacked size is too large", expected=f"at most {MAX_UNPACKED_BYTES} bytes"))
     seen: set[str] = set()
     for member in members:
         name = str(PurePosixPath(names.relative(member.filename.rstrip("/"), Problem(path, ""))))
@@ -230,7 +230,7 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
         if member.flag_bits & 1:
             raise RefusedError(Problem(path, "encrypted member", got=name, expected="a ZIP file without password"))
         if member.file_size > 1_000_000 and member.file_size > MAX_RATIO * max(member.compress_size, 1):
-            raise RefusedError(Problem(path, "member that unpacks over 100 times", got=name))
+            raise RefusedError(Problem(path, "member compressed over 100 times", got=name))
         if name in seen:
-            raise RefusedError(Problem(path, "member twice", got=name))
+            raise RefusedError(Problem(path, "duplicate member", got=name))
         seen.add(name)

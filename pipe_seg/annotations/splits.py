@@ -1,4 +1,4 @@
-"""The frozen split of a data set: ``splits.json`` beside ``images/`` says where every frame belongs."""
+"""The frozen split of a data set: ``splits.json`` beside ``images/`` lists the split of every frame."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -10,13 +10,13 @@ from pipe_seg.annotations import documents, names
 from pipe_seg.errors import InputDataError, Problem
 
 NAME = "splits.json"
-AGAIN = "`python cli.py data split` run again"
+RERUN = "a new run of `data split`"
 
 Split = Literal["train", "validation", "test"]
 
 
 class Entry(BaseModel):
-    """One frame: the sha256 of its file, the scene it shows and the split that scene is in."""
+    """One frame: the sha256 of its file, its scene and its split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +26,7 @@ class Entry(BaseModel):
 
 
 class SplitFile(BaseModel):
-    """The file: how it was made, and the frames by their path below the data set's folder."""
+    """The file: its provenance, and the frames by path relative to the data set's folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,34 +35,33 @@ class SplitFile(BaseModel):
     frames: dict[str, Entry]
 
     def groups(self, split: str) -> set[str]:
-        """Give the scenes of a split."""
+        """Returns the scenes of a split."""
         return {entry.group for entry in self.frames.values() if entry.split == split}
 
 
 def read(root: Path) -> SplitFile | None:
-    """Give the data set's split file, or None where there is none.
+    """Returns the data set's split file, or None where there is none.
 
     Raises:
-        InputDataError: it cannot be read, a frame in it is not there, or a scene stands in two splits of a split
-            that is not the folders' own.
-        RefusedError: a name in it points outside the folder.
+        InputDataError: The file cannot be read, a frame is missing, or a scene is in two splits (allowed if legacy).
+        RefusedError: A name in the file points outside the folder.
     """
     path = root / NAME
     if not path.exists():
         return None
     content = documents.parse_json(path, documents.read_text(path, "utf-8"))
-    found = documents.fitted(path, content, SplitFile)
-    sides: dict[str, set[str]] = defaultdict(set)
+    found = documents.validated(path, content, SplitFile)
+    scene_splits: dict[str, set[str]] = defaultdict(set)
     for name, entry in found.frames.items():
         names.relative(name, Problem(path, "", pointer="/frames"))
-        sides[entry.group].add(entry.split)
-    gone = [root / name for name in found.frames if not names.contained(root / name, root)]
-    if gone:
-        raise InputDataError(*(Problem(frame, f"listed in {NAME} but not there", expected=AGAIN) for frame in gone))
+        scene_splits[entry.group].add(entry.split)
+    missing = [root / name for name in found.frames if not names.contained(root / name, root)]
+    if missing:
+        raise InputDataError(*(Problem(frame, f"listed in {NAME} but missing", expected=RERUN) for frame in missing))
     if found.made.get("legacy"):
         return found
-    cut = [group for group, splits in sides.items() if len(splits) > 1]
-    if cut:
+    divided = [group for group, splits in scene_splits.items() if len(splits) > 1]
+    if divided:
         what = "one scene in two splits"
-        raise InputDataError(*(Problem(path, what, got=group, expected="all of it in one") for group in cut))
+        raise InputDataError(*(Problem(path, what, got=group, expected="each scene in one split") for group in divided))
     return found

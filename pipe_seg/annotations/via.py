@@ -1,4 +1,4 @@
-"""VGG Image Annotator: one CSV or JSON file for many frames, a region an object."""
+"""VGG Image Annotator (VIA): one CSV or JSON file for many frames, one region per object."""
 
 import csv
 import io
@@ -23,27 +23,26 @@ csv.field_size_limit(documents.MAX_BYTES)
 
 
 class Row:
-    """One region: the shape and attributes as the tool wrote them, and where they stand."""
+    """One region: its shape and attributes as in the file, and its line or JSON pointer."""
 
     def __init__(self, shape: Any, attributes: Any, line: int | None, pointer: str = "") -> None:
-        """Take what stands in the file."""
         self.shape, self.attributes, self.line, self.pointer = shape, attributes, line, pointer
 
 
 def read(path: Path) -> dict[str, list[Row]]:
-    """Give the regions of every frame named in a CSV or JSON file; a frame without regions has none.
+    """Returns the regions of every frame in a CSV or JSON file, by file name.
 
     Raises:
-        InputDataError: one problem for each row that is cut short or holds no JSON.
+        InputDataError: Rows are incomplete or hold no JSON; one problem per row.
     """
     return _json(path) if path.suffix.lower() == ".json" else _csv(path)
 
 
 def annotation(path: Path, rows: list[Row], size: Size, classes: Classes | None = None) -> Annotation:
-    """Give what is drawn on one frame.
+    """Returns the annotation of one frame of ``size`` (height, width) in pixels.
 
     Raises:
-        InputDataError: one problem for each region that cannot be used.
+        InputDataError: Regions cannot be used; one problem per region.
     """
     found: list[Box | Polygon] = []
     problems = []
@@ -60,16 +59,16 @@ def annotation(path: Path, rows: list[Row], size: Size, classes: Classes | None 
 
 
 def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
-    """Give the drawing of every frame that a CSV or JSON file names."""
+    """Yields the annotation of every frame that a CSV or JSON file names."""
     for path in source.labels(".csv", ".json"):
-        with source.noting(path):
+        with source.collect_problems(path):
             for name, rows in read(path).items():
                 pointer = rows[0].pointer if rows else ""
                 line = rows[0].line if rows else None
-                with source.noting(path, line):
+                with source.collect_problems(path, line):
                     frame = source.frame(name, Problem(path, "", line, pointer=pointer))
-                    drawn = annotation(path, rows, source.size(frame), classes)
-                    yield LabelledFrame(frame, drawn, path, source.split(frame) or split_in_name(path))
+                    labelled = annotation(path, rows, source.size(frame), classes)
+                    yield LabelledFrame(frame, labelled, path, source.split(frame) or split_in_name(path))
 
 
 def _csv(path: Path) -> dict[str, list[Row]]:
@@ -102,12 +101,12 @@ def _check_header(path: Path, header: Any) -> None:
 
 
 def _row(path: Path, line: int, cells: Mapping[str, str | None]) -> Row | None:
-    drawn, described = cells["region_shape_attributes"], cells["region_attributes"]
-    if drawn is None or described is None:
+    shape_text, attribute_text = cells["region_shape_attributes"], cells["region_attributes"]
+    if shape_text is None or attribute_text is None:
         expected = "as many cells as the header"
-        raise InputDataError(Problem(path, "row cut short", line, cells["filename"], expected))
-    shape = documents.parse_json(path, drawn or "{}", line)
-    attributes = documents.parse_json(path, described or "{}", line)
+        raise InputDataError(Problem(path, "incomplete row", line, cells["filename"], expected))
+    shape = documents.parse_json(path, shape_text or "{}", line)
+    attributes = documents.parse_json(path, attribute_text or "{}", line)
     return Row(shape, attributes, line) if shape else None
 
 
@@ -123,7 +122,7 @@ def _json(path: Path) -> dict[str, list[Row]]:
         if not isinstance(item.get("filename"), str) or not isinstance(regions, list):
             raise InputDataError(Problem(path, "not a VIA file", expected="filename and regions", pointer=f"/{key}"))
         if item["filename"] in found:
-            raise InputDataError(Problem(path, "frame twice", got=item["filename"], pointer=f"/{key}"))
+            raise InputDataError(Problem(path, "duplicate frame", got=item["filename"], pointer=f"/{key}"))
         found[item["filename"]] = [
             Row(_of(region, "shape_attributes"), _of(region, "region_attributes"), None, f"/{key}/regions/{index}")
             for index, region in enumerate(regions)
@@ -136,7 +135,7 @@ def _of(region: Any, key: str) -> Any:
 
 
 def _class(attributes: Any) -> object:
-    """Give the class name: the attribute called so, or the only one there is."""
+    """Returns the class name: the first attribute in ``CLASS_KEYS``, else the only attribute."""
     if not isinstance(attributes, dict):
         return None
     known = [attributes[key] for key in CLASS_KEYS if key in attributes]
@@ -157,10 +156,10 @@ def _shape(shape: Any, size: Size, label: int) -> Box | Polygon:
             return shapes.polygon(shapes.ellipse((shape["cx"], shape["cy"]), radii, degrees), size, label)
         if kind != "polygon":
             raise ShapeError("region without an area", kind, "polygon, rect, circle or ellipse")
-        across, down = shape["all_points_x"], shape["all_points_y"]
-        if len(across) != len(down):
-            raise ShapeError("not a polygon region", f"{len(across)} x and {len(down)} y", "as many x as y")
-        return shapes.polygon(list(zip(across, down, strict=True)), size, label)
+        xs, ys = shape["all_points_x"], shape["all_points_y"]
+        if len(xs) != len(ys):
+            raise ShapeError("not a polygon region", f"{len(xs)} x and {len(ys)} y", "as many x as y")
+        return shapes.polygon(list(zip(xs, ys, strict=True)), size, label)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, ShapeError):
             raise

@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file a frame, boxes in pixels, corners as edges of the box."""
+"""Pascal VOC: one XML file per frame; boxes in pixels, corners are the edges of the box."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +16,13 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
-    """Give the drawing of every XML file."""
+    """Yields the annotation of every XML file."""
     splits = _splits(source)
     for path in source.labels(".xml"):
-        with source.noting(path):
+        with source.collect_problems(path):
             root = documents.read_xml(path)
             if root.tag != "annotation":
-                raise InputDataError(Problem(path, "not Pascal VOC", root.line, root.tag, "<annotation>"))
+                raise InputDataError(Problem(path, "not Pascal VOC XML", root.line, root.tag, "<annotation>"))
             frame = _frame(source, path, root)
             size = source.size(frame)
             _check_size(path, root, size)
@@ -35,7 +35,7 @@ def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
 def _frame(source: Source, path: Path, root: Any) -> Path:
     named = root.find("filename")
     if named is None or not (named.text or "").strip():
-        frame = source.beside(path)
+        frame = source.frame_of_label(path)
         if frame is None:
             raise InputDataError(Problem(path, "label without a frame", expected=f"an image {path.stem}.jpg"))
         return frame
@@ -43,13 +43,14 @@ def _frame(source: Source, path: Path, root: Any) -> Path:
 
 
 def _check_size(path: Path, root: Any, size: Size) -> None:
-    declared = root.find("size")
-    if declared is None:
+    element = root.find("size")
+    if element is None:
         return
-    told = tuple(decimal((declared.findtext(name) or "").strip()) for name in ("height", "width"))
-    if told not in (size, (0, 0)):
-        got = f"{declared.findtext('width')}x{declared.findtext('height')}"
-        raise InputDataError(Problem(path, "size of another frame", declared.line, got, f"{size[1]}x{size[0]}"))
+    declared = tuple(decimal((element.findtext(name) or "").strip()) for name in ("height", "width"))
+    if declared not in (size, (0, 0)):
+        got = f"{element.findtext('width')}x{element.findtext('height')}"
+        expected = f"{size[1]}x{size[0]}"
+        raise InputDataError(Problem(path, "size differs from the image file", element.line, got, expected))
 
 
 def _boxes(source: Source, path: Path, root: Any, size: Size, classes: Classes) -> tuple[Box, ...]:
@@ -58,7 +59,7 @@ def _boxes(source: Source, path: Path, root: Any, size: Size, classes: Classes) 
         raise InputDataError(Problem(path, "too many objects", got=len(objects), expected=f"{shapes.MAX_OBJECTS}"))
     boxes = []
     for item in objects:
-        with source.noting_object(path, item.line):
+        with source.collect_object_problems(path, item.line):
             label = classes.label((item.findtext("name") or "").strip())
             if label is not None:
                 boxes.append(shapes.box(_corners(item), size, label))
@@ -74,7 +75,7 @@ def _corners(item: Any) -> list[float]:
 
 
 def _splits(source: Source) -> dict[str, str]:
-    """Give the split of each stem listed in ``ImageSets/Main``."""
+    """Returns the split of each stem listed in ``ImageSets/Main``."""
     found: dict[str, str] = {}
     for name, split in (("train", "train"), ("val", "validation"), ("test", "test")):
         for path in source.root.rglob(f"ImageSets/Main/{name}.txt"):

@@ -1,4 +1,4 @@
-"""YOLO: a text file a frame, one object a line, numbers as shares of the frame.
+"""YOLO: one text file per frame, one object per line, coordinates as fractions of the frame.
 
 ``class x_centre y_centre width height`` is a box, ``class x1 y1 x2 y2 x3 y3 …`` a polygon.
 """
@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def read(path: Path, size: Size, names: Mapping[int, str] | None = None, classes: Classes | None = None) -> Annotation:
-    """Give what one file holds for a frame of ``size``; an empty file is a frame without defects.
+    """Returns the annotation in one file for a frame of ``size``; an empty file means no defects.
 
-    A box without area marks no pixel: it is left out and logged as a warning, like a line that comes twice.
+    Boxes without area and duplicate lines are ignored with a warning.
 
     Raises:
-        InputDataError: one problem for each line that cannot be used.
+        InputDataError: Lines cannot be used; one problem per line.
     """
     lines = documents.read_text(path).splitlines()
     if len(lines) > shapes.MAX_OBJECTS:
@@ -49,10 +49,10 @@ def read(path: Path, size: Size, names: Mapping[int, str] | None = None, classes
         except ShapeError as error:
             problems.append(error.at(path, number))
             continue
-        twice = line.strip() in seen
+        duplicate = line.strip() in seen
         seen.add(line.strip())
-        if isinstance(shape, str) or twice:
-            what = "line twice: left out" if twice else str(shape)
+        if isinstance(shape, str) or duplicate:
+            what = "duplicate line: ignored" if duplicate else str(shape)
             log.warning("%s", Problem(path, what, number, line.strip()))
         elif shape:
             found.append(shape)
@@ -62,23 +62,23 @@ def read(path: Path, size: Size, names: Mapping[int, str] | None = None, classes
 
 
 def read_source(source: Source, classes: Classes) -> Iterator[LabelledFrame]:
-    """Give the drawing of every frame that has a text file; a text file without a frame is a problem."""
+    """Yields the annotation of every frame with a text file; a text file without a frame is a problem."""
     names = _names(source)
     if names is None:
-        told = ", ".join(f"{index} {name}" for index, name in enumerate(CLASS_NAMES))
-        log.warning("%s: no file names the classes, so they are taken as %s", source.path, told)
+        defaults = ", ".join(f"{index} {name}" for index, name in enumerate(CLASS_NAMES))
+        log.warning("%s: no file lists the class names; assuming %s", source.path, defaults)
     for path in source.labels(".txt"):
-        frame = source.beside(path)
+        frame = source.frame_of_label(path)
         if frame is None:
             if "labels" in path.relative_to(source.root).parts:
-                source.orphan(Problem(path, "label without a frame", expected=f"an image {path.stem}.jpg"))
+                source.add_orphan(Problem(path, "label without a frame", expected=f"an image {path.stem}.jpg"))
             continue
-        with source.noting(path):
+        with source.collect_problems(path):
             yield LabelledFrame(frame, read(path, source.size(frame), names, classes), path, source.split(frame))
 
 
 def _parse(line: str, size: Size, names: Mapping[int, str], classes: Classes) -> Box | Polygon | str | None:
-    """Give the object, None where its class is left out, or why there is none."""
+    """Returns the object, None where its class is left out, or why the line is ignored."""
     texts = line.split()
     if len(texts) > 2 * shapes.MAX_VERTICES + 1:
         raise ShapeError("too many points", len(texts) // 2, f"at most {shapes.MAX_VERTICES}")
@@ -100,7 +100,7 @@ def _box(numbers: list[float], line: str, label: int) -> Box | str:
     if width < 0 or height < 0:
         raise ShapeError("box of negative size", line.strip(), "width and height of 0…1")
     if width == 0 or height == 0:
-        return "box without area left out"
+        return "box without area: ignored"
     corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
     if min(corners) < -TOLERANCE or max(corners) > 1 + TOLERANCE:
         raise ShapeError("box outside the frame", line.strip(), "corners within 0…1; cut it at the border")
@@ -116,13 +116,13 @@ def _polygon(numbers: list[float], size: Size, label: int) -> Polygon:
 
 
 def _names(source: Source) -> dict[int, str] | None:
-    """Give the class names that the source declares, or None."""
+    """Returns the class names that the source declares, or None."""
     for path in sorted(source.root.rglob("*")):
         if path.name in NAME_FILES and path.is_file():
             return _listed(path)
     listed = [path for path in sorted(source.root.rglob("*.y*ml")) if path.is_file()]
-    own = ("data.yaml", "dataset.yaml")
-    declared = [path for path in listed if path.name in own or "names:" in documents.read_text(path)]
+    usual = ("data.yaml", "dataset.yaml")
+    declared = [path for path in listed if path.name in usual or "names:" in documents.read_text(path)]
     if len(declared) > 1:
         what = "a second file with class names"
         raise InputDataError(Problem(declared[1], what, got=str(declared[0]), expected="one"))
@@ -136,7 +136,7 @@ def _listed(path: Path) -> dict[int, str]:
 def _declared(path: Path) -> dict[int, str]:
     text = documents.read_text(path)
     if text.count("[") + text.count("{") > MAX_BRACKETS:
-        raise InputDataError(Problem(path, "nested too deep", expected="names: [deformation, obstacle, …]"))
+        raise InputDataError(Problem(path, "nested too deeply", expected="names: [deformation, obstacle, …]"))
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise InputDataError(Problem(path, "aliases in YAML", expected="plain names"))
@@ -152,7 +152,7 @@ def _declared(path: Path) -> dict[int, str]:
 
 
 def line(shape: Box | Polygon, size: Size) -> str:
-    """Write one object as a line; a polygon's holes cannot be written."""
+    """Returns one object as a line of text, without a polygon's holes."""
     if isinstance(shape, Box):
         centre = ((shape.x_min + shape.x_max) / 2, (shape.y_min + shape.y_max) / 2)
         numbers = [*centre, shape.x_max - shape.x_min, shape.y_max - shape.y_min]

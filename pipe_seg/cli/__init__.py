@@ -17,7 +17,7 @@ VERBS = {
     "doctor": ("pipe_seg.cli.doctor", "doctor", "Say what this machine can do, and what is missing."),
     "config": ("pipe_seg.cli.config", "config", "Show, write and check the configuration."),
     "data": ("pipe_seg.cli.data", "data", "Import, check, split, build and look at the data."),
-    "train": ("pipe_seg.cli.train", "train", "Train a UNet on PBS or PS, then score and export it."),
+    "train": ("pipe_seg.cli.train", "train", "Train a recipe, or one UNet on PBS or PS; score and export it."),
     "experiment": ("pipe_seg.cli.experiment", "experiment", "The guided run: name, settings, PBS, PS, save?"),
     "evaluate": ("pipe_seg.cli.evaluate", "evaluate", "Score an exported model on labelled frames."),
     "predict": ("pipe_seg.cli.predict", "predict", "Masks, overlays and a table for images and folders."),
@@ -26,9 +26,11 @@ VERBS = {
     "upload": ("pipe_seg.cli.upload", "upload", "Publish a run's model into a model store."),
     "models": ("pipe_seg.cli.models", "models", "What a store holds and what of it is in service."),
     "serve": ("pipe_seg.cli.serve", "serve", "Answer over HTTP and gRPC, with a page to look at."),
-    "ladder": ("pipe_seg.cli.ladder", "ladder", "What each rung of a recipe adds, over seeds and folds."),
+    "ablation": ("pipe_seg.cli.ablation", "ablation", "What each step of a recipe adds, over seeds and folds."),
     "runs": ("pipe_seg.cli.runs", "runs", "List, show and compare runs."),
 }
+HIDDEN = {"run-stage": ("pipe_seg.cli.train", "run_stage")}
+RENAMED = {"ladder": "ablation"}
 
 
 class LazyGroup(click.Group):
@@ -40,9 +42,12 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and give one verb."""
-        if cmd_name not in VERBS:
+        if cmd_name in RENAMED:
+            raise click.UsageError(f"'{cmd_name}' was renamed to '{RENAMED[cmd_name]}'.")
+        known = {name: entry[:2] for name, entry in VERBS.items()} | HIDDEN
+        if cmd_name not in known:
             return None
-        module, attribute, _ = VERBS[cmd_name]
+        module, attribute = known[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from pipe_seg import pipeline
 from pipe_seg.cli import options, quiet
 from pipe_seg.errors import MachineError, Problem
+from pipe_seg.pipeline import datasets
 from pipe_seg.pipeline import runs as run_folder
 from pipe_seg.schema import FOLDERS
 
@@ -38,7 +38,7 @@ def doctor(manual_dir: Path | None, runs: Path, as_json: bool) -> None:
         "memory_gib": _memory_gib(),
         "free_disk_gib": round(shutil.disk_usage(_existing(runs)).free / 2**30, 1),
         "runs_writable": os.access(_existing(runs), os.W_OK),
-        "data": _data(manual_dir or pipeline.MANUAL_DIR),
+        "data": _data(manual_dir or datasets.MANUAL_DIR),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2))

@@ -8,11 +8,14 @@ from pathlib import Path
 import click
 
 from pipe_seg import config as settings
-from pipe_seg import pipeline
+from pipe_seg.artifacts import Dataset
 from pipe_seg.cli import options, quiet, results
-from pipe_seg.errors import ConfigError, Problem, RefusedError
+from pipe_seg.errors import ConfigError, Problem, RefusedError, invocation
+from pipe_seg.pipeline import datasets, models
 from pipe_seg.pipeline import runs as run_folder
+from pipe_seg.pipeline.runs import Run
 from pipe_seg.schema import HEADLINE
+from pipe_seg.serving.store import location as store
 
 
 @click.command()
@@ -48,25 +51,42 @@ def evaluate(
 ) -> None:
     """Score the exported model of RUN, or a MODEL folder, at each frame's own resolution."""
     bars = dict(_bar(text) for text in fail_under)
+    found = run_folder.find_model(model, runs)
+    run = run_folder.run_of(found)
     chosen = overrides if threshold is None else (*overrides, f"evaluator.threshold={threshold}")
-    loaded = settings.load(preset, chosen, unlock=unlock)
+    own = run.path / "config.yaml" if run and preset is None else preset
+    loaded = settings.load(own, chosen, unlock=unlock)
     if target_recall is not None:
         recalls = {"recalls": tuple(sorted({*loaded.evaluator.recalls, target_recall}))}
         loaded = loaded.model_copy(update={"evaluator": loaded.evaluator.model_copy(update=recalls)})
-    found = run_folder.find_model(model, runs)
     folder = out or found.path.parent / f"evaluation_{datetime.now():%Y%m%d-%H%M%S}_{dataset}_{split}"
+    if out is None and (found.path / store.MANIFEST).is_file():
+        cure = "--out DIR: nothing is added to a model store"
+        raise ConfigError(Problem(found.path, "is a version in a model store", expected=cure))
     quiet.tensorflow()
-    frames = manual_dir or run_folder.manual_dir_of(found)
-    examples = pipeline.examples(loaded, dataset, frames, options.say)
-    evaluation = pipeline.evaluate(loaded, found, examples, out=folder, split=split)
+    examples = _examples(loaded, run, dataset, manual_dir)
+    evaluation = models.evaluate(loaded, found, examples, out=folder, split=split)
     scores = evaluation.scores
     click.echo(json.dumps(scores) if as_json else results.judged(scores, folder))
     if target_recall is not None and not as_json:
         (point,) = (row for row in scores["operating_points"] if row["target_recall"] == target_recall)
         click.echo(f"recall     {results.operating_point(point)}")
-        click.echo(f"next       python cli.py export RUN --target-recall {target_recall:g} --out DIR")
-        click.echo("           chooses such a threshold on validation, takes no small claims back, and bakes that in")
+        if run:
+            again = invocation("export", run.path, "--target-recall", f"{target_recall:g}", "--out", "exported")
+            click.echo(f"next       {again}")
+            click.echo("           chooses such a threshold on validation and bakes it in; small components are kept")
     _hold(scores, bars)
+
+
+def _examples(loaded: settings.Config, run: Run | None, dataset: str, manual_dir: Path | None) -> Dataset:
+    """Returns the frames to score on: those of ``manual_dir`` if given, else the very ones of the run."""
+    if run and manual_dir is None and dataset in run.info.get("datasets", {}):
+        return datasets.dataset_of(run, dataset)
+    folder = manual_dir
+    if run and folder is None:
+        recorded = run.info.get("source", run.info).get("manual_dir")
+        folder = Path(recorded) if recorded and Path(recorded).is_dir() else None
+    return datasets.examples(loaded, dataset, folder, options.say)
 
 
 def _bar(text: str) -> tuple[str, float]:

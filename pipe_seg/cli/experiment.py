@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from pipe_seg import pipeline
 from pipe_seg.cli import config as config_verb
 from pipe_seg.cli import options, quiet, results, upload
 from pipe_seg.cli.train import load
 from pipe_seg.config import Config, locked_fields, value_of
 from pipe_seg.errors import ConfigError, InputDataError, Problem
+from pipe_seg.pipeline import datasets, models, recipe, runner
 from pipe_seg.pipeline import runs as run_folder
+from pipe_seg.pipeline.runner import Request
 from pipe_seg.pipeline.runs import PERSON, Run
 from pipe_seg.schema import FOLDERS
 
@@ -37,25 +38,27 @@ def experiment(
 ) -> None:
     """Name, settings, PBS, then PS; look at the results; save the model to the server, or refrain."""
     settings = load("pbs", manual_dir, preset, overrides, unlock=unlock)
-    if len({pipeline.uses_rendered(dataset, manual_dir) for dataset in FOLDERS}) > 1:
+    if len({datasets.uses_rendered(dataset, manual_dir) for dataset in FOLDERS}) > 1:
         both = " and ".join(FOLDERS.values())
-        raise InputDataError(Problem(pipeline.MANUAL_DIR, "one of two data sets", expected=f"both {both}, or neither"))
+        cure = f"both {both}, or neither"
+        raise InputDataError(Problem(datasets.MANUAL_DIR, "one of two data sets", expected=cure))
     name = ask_name(person)
     options.say(f"Hello, {name}.\n\n{tunable(settings)}\nDo not touch:\n{locked(settings)}\n")
     if not yes and not _confirm("Continue?", default=True, flag="--yes"):
         return
     quiet.tensorflow()
-    for dataset in FOLDERS:  # what is wrong with either is said before hours of training
-        pipeline.examples(settings, dataset, manual_dir, lambda text: None)
-    first = pipeline.train(settings, "pbs", manual_dir=manual_dir, runs=runs, person=name, init=None, say=options.say)
-    click.echo(results.summary(first))
-    second = pipeline.train(settings, "ps", manual_dir=manual_dir, runs=runs, person=name, init=first, say=options.say)
-    click.echo(results.summary(second))
-    click.echo(beside_best(second, runs))
-    if not _save_wanted(second, save=save, yes=yes):
+    rendered = datasets.uses_rendered("pbs", manual_dir)
+    chosen = preset or ("quick" if rendered else None)
+    request = Request(recipe.load("original"), chosen, overrides, unlock, manual_dir, name)
+    run = runner.run(request, runs_dir=runs, log=options.say)
+    first = runner.folder_of(run, request.recipe, 1)
+    click.echo(results.summary(Run(first)))
+    click.echo(results.summary(run))
+    click.echo(beside_best(run, runs))
+    if not _save_wanted(run, save=save, yes=yes):
         options.say("not saved")
         return
-    pushed = pipeline.push(settings, second, store=target, unblessed=not yes or bool(save))
+    pushed = models.push(settings, run, store=target, unblessed=not yes or bool(save))
     click.echo(f"saved      {pushed.uri}")
 
 

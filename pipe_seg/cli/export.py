@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pipe_seg.cli import options, quiet, results
-from pipe_seg.config import ExportSection
+from pipe_seg.pipeline import models
 from pipe_seg.pipeline import runs as run_folder
 
 PRECISIONS = {"auto": "auto", "float32": "float32", "bf16": "bfloat16"}
@@ -62,38 +62,16 @@ def export(
     if int8 and set(formats) != {"litert"}:
         raise click.UsageError("--int8 goes with --format litert alone")
     found = run_folder.find_run(run, runs)
-    facts, loaded = found.model.facts, found.config
-    chosen_precision = "float32" if formats and precision == "auto" else PRECISIONS[precision]
-    wanted: dict[str, object] = {
-        "precision": chosen_precision,
-        "min_component_fraction": facts["min_component_fraction"],
-    }
-    threshold = facts["threshold"]
-    if target_recall is not None:
-        wanted |= {"target_recall": target_recall, "min_component_fraction": 0.0}
-        threshold = "auto"
-    if scale is not None:
-        wanted |= {"scale": scale}
-        threshold = "auto"
-    section = ExportSection.model_validate(loaded.export.model_dump() | wanted)
-    evaluator = loaded.evaluator.model_copy(update={"threshold": threshold})
+    before = found.model.facts
     quiet.tensorflow()
-    from pipe_seg.artifacts import Dataset
-    from pipe_seg.components import export as exporter
-    from pipe_seg.components.export import portable
-
-    for name in formats:
-        portable.check(name)
-    settings = loaded.model_copy(update={"export": section, "evaluator": evaluator})
-    tuning = Dataset(Path(found.model.record["inputs"]["tuning"]))
-    model = exporter.run(
-        settings,
-        trained=found.trained,
-        tuning=tuning,
-        out=out,
-        before=facts,
+    model = models.export(
+        found,
+        precision="float32" if formats and precision == "auto" else PRECISIONS[precision],
+        target_recall=target_recall,
+        scale=scale,
         formats=formats,
         int8=int8,
+        out=out,
     )
     if as_json:
         click.echo(json.dumps({"model": str(model.path), **model.facts}))
@@ -101,8 +79,8 @@ def export(
     click.echo(f"{model.saved_model}  {model.facts['precision']}")
     for name in formats:
         click.echo(_parity(out, model.facts[name]))
-    if threshold == "auto":
-        click.echo("\n".join(_cost(facts, model.facts)))
+    if target_recall is not None or scale is not None:
+        click.echo("\n".join(_cost(before, model.facts)))
 
 
 def _parity(out: Path, told: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from pipe_seg.cli import options, results
-from pipe_seg.errors import PipeSegError, RefusedError
+from pipe_seg.errors import PipeSegError, RefusedError, invocation
 from pipe_seg.serving import store
 from pipe_seg.serving.store import version_labels
 from pipe_seg.serving.store.location import StoreLocation
@@ -33,7 +33,7 @@ def list_(uri: str, as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     if not rows:
-        click.echo(f"no versions in {place.name} yet: python cli.py upload last --to {place.name}")
+        click.echo(f"no versions in {place.name} yet: {invocation('upload', 'last', '--to', place.name)}")
         return
     results.table(["version", "labels", "from", "iou", "dice", "blessed", ""], [list(row.values()) for row in rows])
 

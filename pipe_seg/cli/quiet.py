@@ -1,5 +1,6 @@
-"""TensorFlow without its chatter: results on stdout, our own words on stderr, nothing else."""
+"""TensorFlow without its chatter: results on stdout, our own messages on stderr, nothing else."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -9,18 +10,24 @@ from contextlib import contextmanager
 
 
 def tensorflow() -> None:
-    """Import TensorFlow and touch its devices with the banner of its C++ side held back.
+    """Imports TensorFlow and touches its devices with the banner of its C++ side held back.
 
     If that fails, what was held back is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     warnings.filterwarnings("ignore", module="tensorflow.*")
+    logging.getLogger("absl").addFilter(_is_news)
     with _stderr_held_back():
         import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")
         tf.get_logger().setLevel("ERROR")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drops a deprecation that TensorFlow Datasets warns of in its own code."""
+    return "`FeatureConnector.dtype` is deprecated" not in record.getMessage()
 
 
 @contextmanager

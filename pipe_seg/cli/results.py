@@ -4,9 +4,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipe_seg.artifacts import Artifact
+from pipe_seg.errors import MachineError, invocation
 from pipe_seg.pipeline.runs import Run
 
 PIPED_WIDTH = 250
+DEFAULT_RUNS = Path("runs")
 
 
 def summary(run: Run) -> str:
@@ -20,6 +23,8 @@ def summary(run: Run) -> str:
 def judged(scores: dict[str, Any], folder: Path) -> str:
     """Give one evaluation: scores, anchor, threshold, verdict, report."""
     lines, words = [headline(scores)], rendered(scores)
+    if "no_interval" in scores:
+        lines.append(f"           {scores['no_interval']}")
     boxes = scores["anchors"]["filled_boxes_iou"]
     if boxes is not None:
         lines.append(f"           filled boxes of these frames: {words}IoU {boxes:.3f}")
@@ -27,7 +32,7 @@ def judged(scores: dict[str, Any], folder: Path) -> str:
     chosen, half = scores.get("chosen_here", []), scores["second"]["iou_at_0.5"]
     if chosen:
         fixed = f"; at 0.5: {words}IoU {half:.3f}" if "threshold" in chosen else ""
-        lines.append(f"           these very frames chose {_listed(chosen)}, which flatters{fixed}")
+        lines.append(f"           these very frames chose {_listed(chosen)}, which biases scores upwards{fixed}")
     verdict = "blessed" if scores["blessed"] else "not blessed"
     return "\n".join([*lines, f"verdict    {verdict}: {scores['reason']}", f"report     {folder / 'report.html'}"])
 
@@ -53,15 +58,34 @@ def rendered(scores: dict[str, Any]) -> str:
     return ("rendered " if scores.get("rendered") else "") + ("in-box " if scores.get("cropped") else "")
 
 
-def next_steps(run: Run, dataset: str) -> str:
-    """Give the commands a person would type now."""
+def next_steps(run: Run, runs: Path) -> str:
+    """Returns the commands that a person would type now, with the ``--runs`` of this call."""
+    where = [] if runs == DEFAULT_RUNS else ["--runs", runs]
+    dataset = str(run.info["dataset"]).partition("/")[0]
     if (run.scores or {}).get("cropped"):
-        return f"next       python cli.py data refine {run.path} --manual-dir DIR --out REFINED"
-    steps = ["python cli.py tensorboard", f"python cli.py predict {run.path} IMAGES --out predictions"]
-    if dataset == "pbs":
-        steps.insert(0, f"python cli.py train --dataset ps --init {run.path}")
-    steps.append(f"python cli.py upload {run.path}")
-    return "\n".join(f"{'next' if index == 0 else '':<11}{step}" for index, step in enumerate(steps))
+        folder = run.info.get("source", run.info)["manual_dir"]
+        source = crop_source(Path(folder)) or "DIR"
+        return f"next       {invocation('data', 'refine', run.path, '--manual-dir', source, '--out', 'refined')}"
+    steps: list[tuple[object, ...]] = [("tensorboard", *where), ("predict", run.path, "IMAGES", "--out", "predictions")]
+    if dataset == "pbs" and "request" not in run.info:
+        preset = [] if run.info["preset"] in ("default", "quick") else ["--preset", run.info["preset"]]
+        folder = [] if rendered_only(run) else ["--manual-dir", run.info["manual_dir"]]
+        steps.insert(0, ("train", "--dataset", "ps", *preset, *folder, "--init", run.path, *where))
+    steps.append(("upload", run.path))
+    return "\n".join(f"{'next' if index == 0 else '':<11}{invocation(*step)}" for index, step in enumerate(steps))
+
+
+def rendered_only(run: Run) -> bool:
+    """Returns whether all frames of a run were rendered."""
+    return all(dataset["rendered"] for dataset in run.info["datasets"].values())
+
+
+def crop_source(folder: Path) -> Path | None:
+    """Returns the folder of frames that ``data crop`` cut a folder from; None where nothing is recorded."""
+    try:
+        return Path(Artifact(folder).record["details"]["source"]).parent
+    except (MachineError, KeyError, TypeError):
+        return None
 
 
 def _interval(score: dict[str, float | None]) -> str:

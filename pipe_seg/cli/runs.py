@@ -7,7 +7,9 @@ from typing import Any
 import click
 
 from pipe_seg.cli import options, results
+from pipe_seg.errors import PipeSegError, invocation
 from pipe_seg.pipeline import runs as run_folder
+from pipe_seg.pipeline.runs import Run
 
 
 @click.group()
@@ -19,15 +21,15 @@ def runs() -> None:
 @options.runs
 @options.as_json
 def list_(runs: Path, as_json: bool) -> None:
-    """Show every run with its dataset and scores, oldest first."""
+    """Show every run with its dataset and scores, oldest first; of a damaged run, what is wrong."""
     rows = [_row(run) for run in run_folder.list_runs(runs)]
     if as_json:
         click.echo(json.dumps(rows))
         return
     if not rows:
-        click.echo(f"no runs in {runs}/ yet: python cli.py train --dataset pbs")
+        click.echo(f"no runs in {runs}/ yet: {invocation('train', '--dataset', 'pbs')}")
         return
-    header = ["run", "trained on", "finished", "scored on", "iou", "dice", "blessed"]
+    header = ["run", "trained on", "finished", "scored on", "iou", "dice", "blessed", ""]
     results.table(header, [list(row.values()) for row in rows])
 
 
@@ -44,8 +46,11 @@ def show(run: str, runs: Path, as_json: bool) -> None:
     info = found.info
     click.echo(results.summary(found))
     click.echo(f"trained on {info['dataset']}, from {info['init'] or 'scratch'}, preset {info['preset']}")
+    for stage in info.get("stages", []):
+        click.echo(f"stage      {stage['name']}  {stage['component']}  {stage['key'][:12]}")
     click.echo(f"unlocked   {', '.join(info['unlocked']) or 'nothing'}")
-    click.echo(f"code       {info['commit'] or 'no commit known'}")
+    changed = ", with uncommitted changes" if info.get("uncommitted_changes") else ""
+    click.echo(f"code       {info['commit'] or 'no commit known'}{changed}")
 
 
 @runs.command()
@@ -66,19 +71,15 @@ def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
     results.table(["", a.path.name, b.path.name], rows)
 
 
-def _row(run: run_folder.Run) -> dict[str, Any]:
-    scores = run.scores or {
-        "dataset": None,
-        "headline": {"iou": {"value": None}, "dice": {"value": None}},
-        "blessed": None,
-    }
-    words = results.rendered(scores)
-    return {
-        "run": run.path.name,
-        "trained_on": run.info["dataset"],
-        "finished": run.finished,
-        "scored_on": f"{words}{scores['dataset']}" if scores["dataset"] else None,
-        "iou": scores["headline"]["iou"]["value"],
-        "dice": scores["headline"]["dice"]["value"],
-        "blessed": scores["blessed"],
-    }
+def _row(run: Run) -> dict[str, Any]:
+    row = dict.fromkeys(("run", "trained_on", "finished", "scored_on", "iou", "dice", "blessed"), None)
+    row["run"] = run.path.name
+    try:
+        info, scores = run.info, run.scores
+    except PipeSegError as error:
+        return row | {"fault": error.lines()[0]}
+    row |= {"trained_on": info.get("recipe") or info["dataset"], "finished": run.finished}
+    if scores:
+        row["scored_on"] = f"{results.rendered(scores)}{scores['dataset']}"
+        row |= {name: scores["headline"][name]["value"] for name in ("iou", "dice")} | {"blessed": scores["blessed"]}
+    return row | {"fault": ""}

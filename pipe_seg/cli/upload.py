@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from pipe_seg import pipeline
 from pipe_seg.cli import options, results
-from pipe_seg.errors import ConfigError, PipeSegError, Problem
-from pipe_seg.pipeline import runs as run_folder
+from pipe_seg.errors import ConfigError, PipeSegError, Problem, invocation
+from pipe_seg.pipeline import models as pipeline_models
+from pipe_seg.pipeline.runs import find_run
 from pipe_seg.serving import store
 from pipe_seg.serving.store import version_labels
 from pipe_seg.serving.store.location import StoreLocation
@@ -28,7 +28,7 @@ from pipe_seg.serving.store.location import StoreLocation
 @options.as_json
 def upload(run: str, target: str | None, yes: bool, unblessed: bool, runs: Path, as_json: bool) -> None:
     """Publish RUN's model as the next version: staged, verified in a fresh process, then renamed."""
-    found = run_folder.find_run(run, runs)
+    found = find_run(run, runs)
     settings = found.config
     if found.scores is None:
         raise ConfigError(Problem(found.path, "this run was not evaluated", expected="a run that ended well"))
@@ -39,12 +39,12 @@ def upload(run: str, target: str | None, yes: bool, unblessed: bool, runs: Path,
     if not yes and not answered:
         options.say("not saved")
         return
-    pushed = pipeline.push(settings, found, store=target, unblessed=unblessed or answered)
+    pushed = pipeline_models.push(settings, found, store=target, unblessed=unblessed or answered)
     if as_json:
         click.echo(json.dumps({"version": pushed.uri}))
         return
     click.echo(f"saved      {pushed.uri}, labelled candidate")
-    click.echo(f"next       python cli.py models promote --store {where.name}")
+    click.echo(f"next       {invocation('models', 'promote', '--store', where.name)}")
 
 
 def ask(*, blessed: bool) -> bool:

@@ -4,11 +4,11 @@ Where a box is known, drawing the contour is the easier half of the task: the de
 the same scale. A network that learnt it from a few contours then draws inside many boxes (``data refine``).
 """
 
-import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +16,13 @@ from pipe_seg import artifacts, disk, images
 from pipe_seg.annotations import raster, splits, yolo
 from pipe_seg.annotations.folders import SPLIT_FOLDERS, Layout, contour_frames
 from pipe_seg.annotations.splits import Entry, SplitFile
+from pipe_seg.config import CropperSection
 from pipe_seg.data import data_card
 from pipe_seg.errors import InputDataError, Problem
-from pipe_seg.progress import Report
+from pipe_seg.progress import OnProgress
 from pipe_seg.schema import FOLDERS, Box, Frame
+
+COMPONENT, VERSION = "cropper", 1
 
 
 @dataclass(frozen=True)
@@ -31,57 +34,64 @@ class Crop:
     box: Box | None
 
 
-def run(contours: Layout, *, margin: float, out: Path, report: Report) -> dict[str, int]:
-    """Write a data set with the crops of every frame that has a contour; give how many each split has.
+def run(
+    section: CropperSection, contours: Layout, *, out: Path, report: OnProgress, key: str | None = None
+) -> dict[str, int]:
+    """Writes a data set with the crops of every frame that has a contour; returns how many each split has.
 
-    Frames keep their split and their scene. Boxes with nothing of the contour in them make no crop.
+    Frames keep their split and their scene. A box with no pixel of the contour makes no crop.
 
     Args:
-        contours: the frames, of which those are left out that PS leaves out; boxes of the contour's class say where
-            to look, the contour's own bounding box where there are none.
-        margin: what is added on each side, as a share of the box.
-        out: the folder to make, which is then a ``--manual-dir``.
-        report: is told how many frames are done.
+        section: The margin.
+        contours: The frames; PS's own rules leave some out. Boxes of the contour's class say where to cut, the
+            contour's bounding box where there are none.
+        out: The folder to make, which is then a ``--manual-dir``.
+        report: Receives how many frames are done.
+        key: The key to record.
 
     Raises:
-        InputDataError: a frame cannot be used, or not one has a contour.
-        ConflictError: there is something at ``out``.
+        InputDataError: A frame cannot be used, or not one has a contour.
+        ConflictError: ``out`` exists already.
     """
     entries: dict[str, Entry] = {}
-    frames = [(split, waiting) for split, found in contour_frames(contours).items() for waiting in found]
-    made = {"crop_margin": margin, "source": str(contours.root.absolute())}
-    with artifacts.publishing(out) as whole:
-        with artifacts.writing(whole / FOLDERS["ps"], component="cropper", details=dict(made)) as root:
-            for done, (split, waiting) in enumerate(frames, 1):
-                frame = waiting.read()
-                for number, crop in enumerate(crops(frame, margin)):
-                    path = _write(root, SPLIT_FOLDERS[split][0], f"{waiting.image.stem}-{number}", crop)
-                    told = {"sha256": disk.digest_file(path), "group": frame.group_id, "split": split}
-                    entries[path.relative_to(root).as_posix()] = Entry.model_validate(told)
+    frames = [(split, source) for split, sources in contour_frames(contours).items() for source in sources]
+    made: dict[str, Any] = {"crop_margin": section.margin, "source": str(contours.root.absolute())}
+    with artifacts.writing(out, component=COMPONENT, section=section.model_dump(), details=made, key=key) as whole:
+        with artifacts.writing(whole / FOLDERS["ps"], component=COMPONENT, details=dict(made)) as root:
+            for done, (split, source) in enumerate(frames, 1):
+                frame = source.read()
+                for number, crop in enumerate(crops(frame, section.margin)):
+                    path = _write(root, SPLIT_FOLDERS[split][0], f"{source.image.stem}-{number}", crop)
+                    entry = {"sha256": disk.digest_file(path), "group": frame.group_id, "split": split}
+                    entries[path.relative_to(root).as_posix()] = Entry.model_validate(entry)
                 report(done, len(frames))
-            file = SplitFile(made={**made, "legacy": contours.legacy}, frames=entries)
+            file = SplitFile(made={"crop_margin": section.margin, "legacy": contours.legacy}, frames=entries)
             disk.write_json(root / splits.NAME, file.model_dump(mode="json"))
-            for licence in data_card.licences(contours.root)[:1]:
-                shutil.copyfile(licence, root / licence.name)
+            data_card.copy_licences(contours.root, root)
         if not entries:
             raise InputDataError(Problem(contours.root, "no contour to crop", expected="frames with contours"))
     return dict(Counter(entry.split for entry in entries.values()))
 
 
+def key_of(section: CropperSection, inputs: Mapping[str, str]) -> str:
+    """Returns the key of what ``run`` makes of these inputs, the digests of the data."""
+    return artifacts.key_of(COMPONENT, VERSION, section.model_dump(), inputs)
+
+
 def crops(frame: Frame, margin: float) -> Iterator[Crop]:
-    """Give the parts of one frame that hold something of its contour; what is too thin for an image makes none."""
+    """Yields the parts of one frame that hold pixels of its contour; what is too thin for an image makes none."""
     height, width = frame.segmentation_mask.shape
     pixels = images.decode(frame.image)
     for box in [box for box in frame.boxes if box.label in frame.labels] or _around(frame):
-        place = raster.inside(box, height, width, margin)
-        mask = np.ascontiguousarray(frame.segmentation_mask[place])
+        position = raster.inside(box, height, width, margin)
+        mask = np.ascontiguousarray(frame.segmentation_mask[position])
         if mask.any() and min(mask.shape) >= images.MIN_SIDE_PX:
-            told = _moved(box, place, height, width) if frame.labels else None
-            yield Crop(np.ascontiguousarray(pixels[place]), mask, told)
+            moved = _moved(box, position, height, width) if frame.labels else None
+            yield Crop(np.ascontiguousarray(pixels[position]), mask, moved)
 
 
 def _around(frame: Frame) -> list[Box]:
-    """Give the bounding box of the whole contour, of its first class, if it has one; none where there is no contour."""
+    """Returns the bounding box of the whole contour, with its first class; none where there is no contour."""
     mask = frame.segmentation_mask
     if not mask.any():
         return []
@@ -92,9 +102,9 @@ def _around(frame: Frame) -> list[Box]:
     return [Box(float(left), float(top), float(right), float(bottom), (*frame.labels, 0)[0])]
 
 
-def _moved(box: Box, place: tuple[slice, slice], height: int, width: int) -> Box:
-    """Give a box of a frame as a box of its part ``place``."""
-    rows, columns = place
+def _moved(box: Box, position: tuple[slice, slice], height: int, width: int) -> Box:
+    """Returns a box of a frame as a box of its part ``position``."""
+    rows, columns = position
     left, right = (_share(value * width, columns) for value in (box.x_min, box.x_max))
     top, bottom = (_share(value * height, rows) for value in (box.y_min, box.y_max))
     return Box(left, top, right, bottom, box.label)
@@ -104,16 +114,16 @@ def _share(pixel: float, along: slice) -> float:
     return float(min(max((pixel - along.start) / (along.stop - along.start), 0.0), 1.0))
 
 
-def _write(root: Path, place: str, stem: str, crop: Crop) -> Path:
-    """Write image, mask and box; give the image's path."""
-    image = root / "images" / place / f"{stem}.png"
+def _write(root: Path, position: str, stem: str, crop: Crop) -> Path:
+    """Writes image, mask and box; returns the image's path."""
+    image = root / "images" / position / f"{stem}.png"
     files = {
         image: images.encode(crop.image, ".png"),
-        root / "masks" / place / f"{stem}_mask.png": images.encode(crop.mask * np.uint8(255), ".png"),
+        root / "masks" / position / f"{stem}_mask.png": images.encode(crop.mask * np.uint8(255), ".png"),
     }
     if crop.box:
         line = yolo.line(crop.box, (crop.mask.shape[0], crop.mask.shape[1]))
-        files[root / "labels" / place / f"{stem}.txt"] = f"{line}\n".encode()
+        files[root / "labels" / position / f"{stem}.txt"] = f"{line}\n".encode()
     for path, data in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

@@ -1,104 +1,153 @@
-"""Raw folders → a TFDS dataset, by calling the builders; nothing is built twice from the same files.
+"""Raw folders → a TFDS dataset, by calling the builders; each dataset is built once, under its key.
 
-A dataset is built aside and exchanged for the one before in one step, under a lock on the TFDS folder: a
-reader sees the old one or the new one, two builds wait for each other, and what a killed build left behind
-is removed by the next.
+The key covers the bytes of every file that the builder reads, their names below the data folder, the builder's version
+and the rules for frames that cannot be used. Two folders with the same files therefore share a dataset, and a dataset
+never changes once it stands.
 """
 
 import contextlib
 import hashlib
-import importlib
 import io
+import json
 import logging
-import os
 import shutil
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from pipe_seg import artifacts, disk, progress
+from pipe_seg.artifact_store import ArtifactStore
 from pipe_seg.artifacts import Dataset
 from pipe_seg.config import ExampleGenSection
-from pipe_seg.errors import ConfigError, InputDataError, MachineError, Problem, Tolerance
+from pipe_seg.data import data_card, synthetic
+from pipe_seg.errors import ConfigError, ConflictError, InputDataError, MachineError, Problem, Tolerance
+from tfds_builders.pbs import pbs_dataset_builder
+from tfds_builders.ps import ps_dataset_builder
 
-PACKAGE = Path(__file__).resolve().parents[1]
+COMPONENT = "example_gen"
+BUILDERS: dict[str, Any] = {"pbs": pbs_dataset_builder.Builder, "ps": ps_dataset_builder.Builder}
 
 log = logging.getLogger(__name__)
 
 
 def run(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bool) -> Dataset:
-    """Build ``name`` from ``manual_dir``, or render it; give what is there if the files are the same.
+    """Returns the dataset ``name`` of a folder: the one that stands under the key of its files, or a new one.
+
+    Args:
+        section: Where datasets are kept, and the rules for frames that cannot be used.
+        name: ``pbs`` or ``ps``.
+        manual_dir: The folder that holds ``PipeBoxSegmentation`` or ``PipeSegmentation``.
+        rendered: Whether to render the embedded sample instead of reading ``manual_dir``.
 
     Raises:
-        InputDataError: the folder is missing, with instructions; or every frame that cannot be used.
-        MachineError: the data folder cannot be written.
+        ConflictError: Files in the folder changed while it was read.
+        InputDataError: The folder is missing, or frames cannot be used, one problem each.
+        MachineError: The data folder cannot be written.
     """
-    cls = builder_class(name)
-    config = "synthetic" if rendered else "default"
-    if not rendered and not (manual_dir / cls.FOLDER).is_dir():
-        raise InputDataError(
-            Problem(manual_dir, f"no folder {cls.FOLDER} here", expected=str(cls.MANUAL_DOWNLOAD_INSTRUCTIONS))
-        )
-    data_dir = Path(section.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    digest = _digest(cls, name, manual_dir, rendered)
-    target = data_dir / name / config / str(cls.VERSION)
-    scratch = data_dir / f".building-{name}-{config}"
-    with disk.locked(data_dir, lambda: log.warning("another build holds %s: waiting", data_dir)):
-        shutil.rmtree(scratch, ignore_errors=True)
-        if not _up_to_date(section, target, digest):
-            with disk.environment(data_dir):
-                try:
-                    _build(section, cls, config, scratch, manual_dir, target, digest)
-                finally:
-                    shutil.rmtree(scratch, ignore_errors=True)
+    inputs = digests(section, name=name, manual_dir=manual_dir, rendered=rendered)
+    store, key = ArtifactStore(section.data_dir), key_of(section, name, inputs)
+    target = store.path(COMPONENT, key)
+    if not target.is_dir():
+        with store.making(key, lambda: log.warning("another process builds this dataset: waiting")):
+            if not target.is_dir():
+                _build(section, name, inputs, key, target, manual_dir, rendered=rendered)
+    with contextlib.suppress(OSError):
+        target.touch()  # in use now: `data prune` spares it
     return Dataset(target)
 
 
-def builder_class(name: str) -> Any:
-    """Give the TFDS builder called ``name``."""
-    return importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder").Builder
+def key_of(section: ExampleGenSection, name: str, inputs: dict[str, str]) -> str:
+    """Returns the key of the dataset that these inputs make."""
+    rules = section.model_dump(include={"on_bad", "max_bad"})
+    return artifacts.key_of(COMPONENT, str(BUILDERS[name].VERSION), {"dataset": name, **rules}, inputs)
 
 
-def _up_to_date(section: ExampleGenSection, target: Path, digest: str) -> bool:
-    """Say whether the same files were built; what was left out then must be allowed now."""
-    built = Dataset(target)
-    if built.digest != digest:
-        return False
-    left_out = built.card.get("left_out", {})
-    frames = sum(split["frames"] for split in built.card.get("splits", {}).values())
-    try:
-        _tolerance(section).judge(left_out, frames + len(left_out))
-    except InputDataError:
-        return False
-    return True
+def digests(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bool) -> dict[str, str]:
+    """Returns the number of files and one sha256 over them, for each part of the folder that ``name`` is made from.
+
+    Parts are ``PipeSegmentation/images``, ``PipeSegmentation/masks`` and so on, and the licence files. Files are read
+    only where their size or modification time changed since the last look.
+
+    Raises:
+        InputDataError: The folder is missing; the message says what to put there.
+        MachineError: A file cannot be read.
+    """
+    if rendered:
+        return {"rendered": f"version {synthetic.VERSION}"}
+    builder = BUILDERS[name]
+    root = manual_dir / builder.FOLDER
+    if not root.is_dir():
+        what = f"no folder {builder.FOLDER} here"
+        raise InputDataError(Problem(manual_dir, what, expected=str(builder.MANUAL_DOWNLOAD_INSTRUCTIONS)))
+    places = [manual_dir / place for place in (builder.FOLDER, *getattr(builder, "ALSO_READS", ()))]
+    files = {path for place in places for path in (sorted(place.rglob("*")) if place.is_dir() else [place])}
+    files |= set(data_card.licences(root))
+    records = {place / artifacts.RECORD for place in places}  # say where files came from, which changes no frame
+    wanted = sorted(path for path in files - records if path.is_file())
+    parts: dict[str, list[str]] = defaultdict(list)
+    for path, digest in ArtifactStore(section.data_dir).digest_cache().digests(wanted).items():
+        relative = path.relative_to(manual_dir)
+        parts["/".join(relative.parts[:2])].append(f"{relative.as_posix()}\0{digest}\n")
+    return {part: f"{len(lines)} files, sha256 {_sha256(lines)}" for part, lines in sorted(parts.items())}
 
 
-def _tolerance(section: ExampleGenSection) -> Tolerance:
-    return Tolerance(section.on_bad == "skip", section.max_bad)
+def _sha256(lines: list[str]) -> str:
+    return hashlib.sha256("".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def publish(dataset: Dataset, data_dir: Path) -> Path:
+    """Puts a copy where TFDS looks for it, ``<data_dir>/pbs/default/1.2.0``; returns that folder.
+
+    No training reads that copy. What stood there before is replaced in one step.
+
+    Raises:
+        MachineError: It cannot be written.
+    """
+    info = json.loads((dataset.path / "dataset_info.json").read_text("utf-8"))
+    target = data_dir / dataset.name / str(info["version"])
+    if Dataset(target).key == dataset.key:
+        return target
+    with disk.environment(target), disk.scratch(target) as scratch:
+        copy = scratch / "copy"
+        shutil.copytree(dataset.path, copy)
+        disk.sync_tree(copy)
+        disk.put(copy, target)
+    return target
 
 
 def _build(
-    section: ExampleGenSection, cls: Any, config: str, scratch: Path, manual_dir: Path, target: Path, digest: str
+    section: ExampleGenSection,
+    name: str,
+    inputs: dict[str, str],
+    key: str,
+    target: Path,
+    manual_dir: Path,
+    *,
+    rendered: bool,
 ) -> None:
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()), progress.bar("building") as report:
-        builder = cls(config=config, data_dir=scratch)
-        builder.inputs_sha256 = digest
-        builder.tolerance = _tolerance(section)
-        builder.progress = lambda split, done, total: report(done, total)
-        download = tfds.download.DownloadConfig(
-            manual_dir=str(manual_dir), register_checksums=False, beam_options=_beam_options(section)
-        )
-        builder.download_and_prepare(download_config=download)
-    built = Path(builder.data_dir)
-    disk.write_json(built / artifacts.INPUTS, {"digest": digest})
-    disk.sync_tree(built)
-    disk.put(built, target)
+    with disk.environment(target), disk.scratch(target) as scratch:
+        with contextlib.redirect_stdout(io.StringIO()), progress.bar("building") as report:
+            builder = BUILDERS[name](config="synthetic" if rendered else "default", data_dir=scratch)
+            builder.tolerance = Tolerance(section.on_bad == "skip", section.max_bad)
+            builder.progress = lambda split, done, total: report(done, total)
+            options = _beam_options(section)
+            download = tfds.download.DownloadConfig(
+                manual_dir=str(manual_dir), register_checksums=False, beam_options=options
+            )
+            builder.download_and_prepare(download_config=download)
+        if digests(section, name=name, manual_dir=manual_dir, rendered=rendered) != inputs:
+            what = "files here changed while the dataset was built"
+            raise ConflictError(Problem(manual_dir, what, expected="the same command again"))
+        rules = section.model_dump(include={"on_bad", "max_bad"})
+        with artifacts.writing(target, component=COMPONENT, section=rules, inputs=inputs, key=key) as folder:
+            shutil.copytree(builder.data_dir, folder, dirs_exist_ok=True, copy_function=shutil.move)
 
 
 def _beam_options(section: ExampleGenSection) -> Any:
-    """Give Beam's options; never from this process's own command line."""
+    """Returns Beam's options, never those of this process's own command line."""
     if not section.beam:
         return None
     try:
@@ -114,20 +163,3 @@ def _beam_options(section: ExampleGenSection) -> Any:
         cure = "runner=DirectRunner, …"
         problem = Problem("example_gen.beam", "not Beam's options", got=list(section.beam), expected=cure)
         raise ConfigError(problem) from error
-
-
-def _digest(cls: Any, name: str, manual_dir: Path, rendered: bool) -> str:
-    """Give one sha256 over the code that reads or renders and the files it reads."""
-    files = sorted(path for part in ("annotations", "data") for path in (PACKAGE / part).rglob("*.py"))
-    files += [PACKAGE / "images.py", PACKAGE / "schema.py"]
-    files += sorted((PACKAGE.parent / "tfds_builders" / name).glob("*.py"))
-    total = hashlib.sha256()
-    for path in files:
-        total.update(f"{path.name}\0{disk.digest_file(path)}\n".encode())
-    places = () if rendered else (cls.FOLDER, *getattr(cls, "ALSO_READS", ()))
-    for place in (manual_dir / place for place in places):
-        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if path.is_file():
-                name = os.fsencode(path.relative_to(manual_dir)).hex()
-                total.update(f"{name}\0{disk.digest_file(path)}\n".encode())
-    return total.hexdigest()

@@ -4,28 +4,36 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipe_seg import disk
+from pipe_seg import artifacts, disk
 from pipe_seg.annotations import splits
 from pipe_seg.annotations.splits import Entry, SplitFile
-from pipe_seg.data import grouping
+from pipe_seg.data import data_card, grouping
 from pipe_seg.data.statistics import Statistics
 from pipe_seg.errors import ConfigError, InputDataError, Problem
 from pipe_seg.schema import FOLDERS
 
 LABELS = ("images", "labels", "masks", "annotations")
-RECORDS = ("LICENSE", "LICENCE", "artifact.json")
+COMPONENT = "fold_gen"
 
 
-def run(statistics: Statistics, roots: Mapping[str, Path], *, number: int, seed: int, out: Path) -> list[Path]:
-    """Make ``number`` folders in ``out``, each with both data sets and a frozen split; give them.
+def run(
+    statistics: Statistics,
+    roots: Mapping[str, Path],
+    *,
+    number: int,
+    seed: int,
+    out: Path,
+    inputs: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Makes ``out`` with ``number`` folders, each with both data sets and a frozen split; returns those folders.
 
     The scenes that PS shows, in whatever split, are divided by class; fold i holds the i-th part out. PBS keeps its
-    own split, less the scenes that are held out: one that PS holds out does not train. Files are linked where the
-    disk allows it, else copied.
+    own split, less the scenes that are held out: a scene that PS holds out does not train. Files are copied.
 
     Raises:
-        InputDataError: frames that cannot be used.
-        ConfigError: there are no contours, or fewer scenes than folds.
+        ConflictError: ``out`` exists already.
+        InputDataError: Frames that cannot be used.
+        ConfigError: There are no contours, or fewer scenes than folds.
     """
     problems = [problem for frame in statistics.frames for problem in frame.problems]
     if problems:
@@ -37,28 +45,29 @@ def run(statistics: Statistics, roots: Mapping[str, Path], *, number: int, seed:
         raise ConfigError(Problem("--folds", what, got=len(set(groups)), expected=f"{max(number, 2)} or more"))
     shares = {str(fold): 1 / number for fold in range(number)}
     parts = grouping.divide(groups, [statistics.frames[index].labels for index in drawn], shares, seed)
-    with disk.environment(out):
-        return [_fold(statistics, roots, parts, fold, seed, out) for fold in range(number)]
+    details = {"folds": number, "seed": seed}
+    with artifacts.writing(out, component=COMPONENT, section=details, inputs=inputs, details=details) as whole:
+        for fold in range(number):
+            _fold(statistics, roots, parts, fold, seed, whole / str(fold))
+    return [out / str(fold) for fold in range(number)]
 
 
 def _fold(
-    statistics: Statistics, roots: Mapping[str, Path], parts: Mapping[str, str], fold: int, seed: int, out: Path
-) -> Path:
-    target = out / str(fold)
+    statistics: Statistics, roots: Mapping[str, Path], parts: Mapping[str, str], fold: int, seed: int, target: Path
+) -> None:
     held = {group for group, part in parts.items() if part == str(fold)}
     made: dict[str, str | int | float | bool | None] = {"fold": fold, "seed": seed, "id": f"fold-{fold}-seed-{seed}"}
-    shutil.rmtree(target, ignore_errors=True)
     for name, root in roots.items():
-        for place in LABELS:
-            if (root / place).is_dir():
-                shutil.copytree(root / place, target / FOLDERS[name] / place, copy_function=disk.link)
-        for record in RECORDS:
-            if (root / record).is_file():
-                shutil.copy2(root / record, target / FOLDERS[name] / record)
+        copy = target / FOLDERS[name]
+        for part in LABELS:
+            if (root / part).is_dir():
+                shutil.copytree(root / part, copy / part)
+        if (root / artifacts.RECORD).is_file():
+            shutil.copy2(root / artifacts.RECORD, copy / artifacts.RECORD)
+        data_card.copy_licences(root, copy)
         entries = _entries(statistics, name, root, parts, held)
         file = SplitFile(made=made, frames=entries)
-        disk.write_json(target / FOLDERS[name] / splits.NAME, file.model_dump(mode="json"))
-    return target
+        disk.write_json(copy / splits.NAME, file.model_dump(mode="json"))
 
 
 def _entries(

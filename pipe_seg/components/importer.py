@@ -19,7 +19,7 @@ from pipe_seg.annotations.shapes import Size
 from pipe_seg.annotations.source import LabelledFrame, Source
 from pipe_seg.artifacts import Dataset
 from pipe_seg.errors import ConfigError, ConflictError, InputDataError, Problem, Tolerance
-from pipe_seg.progress import Report
+from pipe_seg.progress import OnProgress
 from pipe_seg.schema import FOLDERS, Annotation
 
 SPLIT_FOLDER = {split: names[0] for split, names in folders.SPLIT_FOLDERS.items()}
@@ -61,7 +61,7 @@ class ImportedFrame:
     drawn_by: str | None = None
 
 
-def run(order: Order, *, path: Path, frames_dir: Path | None, to: Path, report: Report) -> list[Dataset]:
+def run(order: Order, *, path: Path, frames_dir: Path | None, to: Path, report: OnProgress) -> list[Dataset]:
     """Import a folder, a label file or a ZIP file into ``to``; give the data sets that were written.
 
     Everything is read before anything is written; each data set appears whole or not at all.
@@ -143,7 +143,7 @@ def _spoil(found: Source, frame: Path, *problems: Problem | str) -> None:
     found.bad.add(frame)
 
 
-def _taken(found: Source, order: Order, drawings: Sequence[LabelledFrame], report: Report) -> list[ImportedFrame]:
+def _taken(found: Source, order: Order, drawings: Sequence[LabelledFrame], report: OnProgress) -> list[ImportedFrame]:
     """Check every frame to the last byte and say where it goes.
 
     Raises:

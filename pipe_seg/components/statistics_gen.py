@@ -24,7 +24,7 @@ from pipe_seg.data.dataset_counts import DatasetCounts
 from pipe_seg.data.near_duplicates import Descriptor
 from pipe_seg.data.statistics import FrameStatistics, Link, Statistics
 from pipe_seg.errors import InputDataError, PipeSegError, Problem, RefusedError
-from pipe_seg.progress import Report
+from pipe_seg.progress import OnProgress
 from pipe_seg.schema import CLASS_NAMES, FOLDERS, SPLITS, Annotation, Frame, MaskSource
 
 CONSTANT_SPREAD = 3.0
@@ -48,7 +48,7 @@ def run(
     group_by: str = "auto",
     pattern: str | None = None,
     frozen: bool = True,
-    report: Report | None = None,
+    report: OnProgress | None = None,
 ) -> Statistics:
     """Read every frame below ``root`` once.
 
@@ -73,8 +73,9 @@ def run(
         log.warning("%s: %d frames are too many to compare by look: name and bytes only", root, len(tasks))
     frames = _scan(tasks, look, lambda done: tell(done, 2 * len(tasks) if look else len(tasks)))
     links = _links(
-        frames, group_by, pattern, lambda done, total: tell(len(tasks) * (1 + done // total), 2 * len(tasks))
+        frames, group_by, pattern, lambda done, total: tell(len(tasks) + len(tasks) * done // total, 2 * len(tasks))
     )
+    tell(2 * len(tasks), 2 * len(tasks))
     groups = grouping.union(len(frames), ((link.first, link.second) for link in links))
     names = tuple(folders.group_of(frames[group].path.stem) for group in groups)
     orphans = tuple(problem for dataset in datasets if dataset.labelled for problem in _orphans(dataset))
@@ -188,7 +189,7 @@ def _oddities(waiting: FrameFile, frame: Frame, drawn: Annotation) -> list[str]:
     return told
 
 
-def _links(frames: Sequence[FrameStatistics], group_by: str, pattern: str | None, tell: Report) -> list[Link]:
+def _links(frames: Sequence[FrameStatistics], group_by: str, pattern: str | None, tell: OnProgress) -> list[Link]:
     stems = [frame.path.stem for frame in frames]
     keys: dict[str, Sequence[Any]] = {}
     if group_by in ("auto", "name"):
@@ -205,7 +206,7 @@ def _links(frames: Sequence[FrameStatistics], group_by: str, pattern: str | None
     return links
 
 
-def _alike(frames: Sequence[FrameStatistics], tell: Report) -> list[Link]:
+def _alike(frames: Sequence[FrameStatistics], tell: OnProgress) -> list[Link]:
     """Give the links by look; of equal files only the first is looked at."""
     first = {frame.sha256: index for index, frame in reversed(list(enumerate(frames))) if frame.look}
     places = sorted(first.values())

@@ -67,9 +67,19 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
 
 @dataclass(frozen=True)
 class _Source:
-    """One dataset's part of every batch; ``classes``: those to be drawn equally often, none for as they come."""
+    """One dataset's part of every batch.
 
-    fitted: Any
+    Attributes:
+        examples: Class and example, fitted and cached, or as stored where nothing is cached.
+        fit: Fits an example as stored; None where they are fitted.
+        names: Class and file name.
+        number: How many examples there are.
+        per_batch: How many of a batch are of this dataset.
+        classes: Classes that are drawn equally often; empty for examples in their own proportions.
+    """
+
+    examples: Any
+    fit: Any
     names: Any
     number: int
     per_batch: int
@@ -77,7 +87,7 @@ class _Source:
 
     def order(self, seed: int, epoch: Any, steps: int, *, fitted: bool) -> Any:
         """Give as many examples, or file names, as ``steps`` batches take in one epoch."""
-        labelled = self.fitted if fitted else self.names
+        labelled = self.examples if fitted else self.names
         shuffle_seed = seed + 7919 * epoch
         if not self.classes:
             drawn = _shuffled(labelled, self.number, shuffle_seed)
@@ -87,7 +97,8 @@ class _Source:
                 [_shuffled(part, self.number, shuffle_seed) for part in apart],
                 _shuffled(tf.data.Dataset.range(len(apart)), len(apart), shuffle_seed),
             )
-        return drawn.take(steps * self.per_batch).map(lambda _, value: value)
+        taken = drawn.take(steps * self.per_batch).map(lambda _, value: value)
+        return taken.map(self.fit, tf.data.AUTOTUNE) if fitted and self.fit else taken
 
 
 def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, Any, Any, Any]) -> Batch:
@@ -126,15 +137,17 @@ def _source(
     size = (section.image_height_px, section.image_width_px)
     fills = targets.fill_rates(config.supervision, data.contours.card, split)
 
-    def fit(example: dict[str, Any]) -> tuple[Any, tuple[Any, Any, Any, Any]]:
-        return _label(example), targets.fit(example, size, config.supervision, fills).tensors()
+    def fit(stored: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+        return targets.fit(examples.decode_mask(stored), size, config.supervision, fills).tensors()
 
-    loaded = examples.load(path, split)
-    fitted = loaded.map(fit, tf.data.AUTOTUNE)
-    names = loaded.map(lambda example: (_label(example), example["file_name"]))
+    stored = examples.load_encoded(path, split)
+    names = stored.map(lambda example: (_label(example), example["file_name"]))
     classes = sorted({int(label) for label, _ in names.as_numpy_iterator()}) if balanced else []
-    kept = fitted.cache() if section.cache else fitted
-    return _Source(kept, names, examples.count(path, split), per_batch, tuple(classes))
+    labelled = stored.map(lambda example: (_label(example), example))
+    if section.cache:
+        labelled = labelled.map(lambda label, example: (label, fit(example)), tf.data.AUTOTUNE).cache()
+    after = None if section.cache else fit
+    return _Source(labelled, after, names, examples.count(path, split), per_batch, tuple(classes))
 
 
 def _label(example: dict[str, Any]) -> Any:

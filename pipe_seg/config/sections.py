@@ -9,9 +9,14 @@ from pipe_seg.config.choices import AdamW, BceDice, Criterion, Optimizer, Sectio
 from pipe_seg.schema import JOINT
 
 
-def locked(default: Any, why: str, **constraints: Any) -> Any:
-    """Declare a field marked *do not touch*: ``why`` is told to whoever tries."""
-    return Field(default, json_schema_extra={"locked": why}, **constraints)
+def field(default: Any, description: str, **constraints: Any) -> Any:
+    """Declares a field with the description that ``config show`` prints."""
+    return Field(default, description=description, **constraints)
+
+
+def locked(default: Any, why: str, description: str, **constraints: Any) -> Any:
+    """Declares a field marked *do not touch*; ``why`` is shown to whoever tries to change it."""
+    return Field(default, description=description, json_schema_extra={"locked": why}, **constraints)
 
 
 def _threshold(value: Any) -> Any:
@@ -26,42 +31,49 @@ def _threshold(value: Any) -> Any:
     return value
 
 
-class Recipe(Section):
-    """What the experiment sets for one dataset."""
+class DatasetSection(Section):
+    """The settings of the experiment for one dataset."""
 
-    epochs: int = Field(30, ge=1, le=100_000)
-    learning_rate: float = Field(1e-3, gt=0, le=10)
-    batch_size: int = Field(8, ge=1, le=4096)
-    optimizer: Optimizer = AdamW()
-    criterion: Criterion = BceDice()
+    epochs: int = field(30, "How often the training frames are seen.", ge=1, le=100_000)
+    learning_rate: float = field(1e-3, "The rate after the warm-up.", gt=0, le=10)
+    batch_size: int = field(8, "Images a step, over all devices.", ge=1, le=4096)
+    optimizer: Optimizer = field(AdamW(), "adamw, adam or sgd, with its arguments.")
+    criterion: Criterion = field(BceDice(), "The loss of labelled pixels, with its arguments.")
 
 
-class JointRecipe(Recipe):
-    """What is set for both datasets together: ``ps_share`` of every batch are frames with contours."""
+class JointSection(DatasetSection):
+    """The settings for PBS and PS together."""
 
-    ps_share: float = Field(0.4, gt=0, lt=1)
+    batch_size: int = field(8, "Images a step, over all devices; at least one of each dataset.", ge=2, le=4096)
+
+    ps_share: float = field(0.4, "Share of every batch that is frames with contours.", gt=0, lt=1)
 
 
 class ExampleGenSection(Section):
-    """Raw folders → TFDS.
+    """Raw folders → TFDS."""
 
-    ``max_bad``: how many frames ``on_bad: skip`` may leave out, a number or a share as ``1%``; ``beam``: Beam's
-    options as ``runner=DirectRunner``, none to build in this process.
-    """
+    data_dir: str | None = field(None, "Where datasets are kept; by default TFDS_DATA_DIR or ~/tensorflow_datasets.")
+    on_bad: Literal["fail", "skip"] = field("fail", "Stop at frames that cannot be used, or leave them out.")
+    max_bad: str = field(
+        "0",
+        "How many frames `skip` may leave out: a number, or a share such as 1%.",
+        pattern=r"^(\d{1,9}|\d{1,3}(\.\d{1,6})?%)$",
+    )
+    beam: tuple[Annotated[str, Field(pattern=r"^[a-z_]+(=.*)?$")], ...] = field(
+        (), "Options of Beam, such as runner=DirectRunner; empty to build in this process."
+    )
 
-    data_dir: str | None = None
-    on_bad: Literal["fail", "skip"] = "fail"
-    max_bad: str = Field("0", pattern=r"^(\d{1,9}|\d{1,3}(\.\d{1,6})?%)$")
-    beam: tuple[Annotated[str, Field(pattern=r"^[a-z_]+(=.*)?$")], ...] = ()
+
+SHARED_SIZE = "the network, its batches and the exported graph share it"
 
 
 class TransformSection(Section):
     """Examples → batches."""
 
-    image_height_px: int = locked(256, "the network, its batches and the exported graph share it", ge=16, le=4096)
-    image_width_px: int = locked(320, "the network, its batches and the exported graph share it", ge=16, le=4096)
-    augment: bool = True
-    cache: bool = True
+    image_height_px: int = locked(256, SHARED_SIZE, "Height that frames are fitted into.", ge=16, le=4096)
+    image_width_px: int = locked(320, SHARED_SIZE, "Width that frames are fitted into.", ge=16, le=4096)
+    augment: bool = field(True, "Change geometry and light of training frames at random.")
+    cache: bool = field(True, "Keep fitted frames in memory; off, they are decoded again every epoch.")
 
 
 USUAL_FILL = {
@@ -75,85 +87,72 @@ USUAL_FILL = {
 
 
 class SupervisionSection(Section):
-    """What a label pays for.
+    """What boxes teach."""
 
-    ``boxes``: ``filled`` takes every pixel of a box for defect; ``routed`` does so only where a class fills at
-    least ``fill_threshold`` of its boxes, and takes from the others that outside is background, that every row and
-    column meets a defect (``tightness_weight``), and that the likeliest pixels, as many as usual, are defect
-    (``fill_weight``; a ``fill_tolerance`` of that share is left open; where ``seen_share`` of the box is in view).
-    How many that is comes from the contours; ``fill_rates`` stand for classes that no contour shows, and for all
-    where ``measure_fill`` is off. ``edge_band``, a share of the side and at least ``edge_band_px`` of the network's,
-    is untold on both sides of an edge. ``box_weight``: what a frame with boxes counts beside one with contours.
-    ``affinity_weight``: neighbours in loose boxes that look alike are of one kind; 0 for no such term.
-    ``shape_prior_weight``: when the likeliest pixels of a box are looked for, a pixel is so many logits less likely for
-    half a side of it away from where such defects lie: at the rim, if they fill less than 0.3, else in the middle.
-    """
-
-    boxes: Literal["filled", "routed"] = "routed"
-    fill_threshold: float = Field(0.3, ge=0, le=1.01)
-    fill_rates: dict[str, float] = USUAL_FILL
-    measure_fill: bool = True
-    edge_band: float = Field(0.06, ge=0, le=0.5)
-    edge_band_px: float = Field(1.0, ge=0)
-    tightness_weight: float = Field(1.0, ge=0)
-    fill_weight: float = Field(1.0, ge=0)
-    fill_tolerance: float = Field(0.3, ge=0, le=1)
-    seen_share: float = Field(0.8, ge=0, le=1)
-    box_weight: float = Field(1.0, ge=0)
-    affinity_weight: float = Field(0.0, ge=0)
-    shape_prior_weight: float = Field(0.0, ge=0, le=8)
+    boxes: Literal["filled", "routed"] = field(
+        "routed", "filled: every pixel of a box is defect; routed: boxes of thin defects only bound them."
+    )
+    fill_threshold: float = field(
+        0.3, "Boxes of classes that fill less than this share only bound the defect.", ge=0, le=1.01
+    )
+    fill_rates: dict[str, float] = field(USUAL_FILL, "Share of a box that is defect, where no contour tells.")
+    measure_fill: bool = field(True, "Measure these shares on the training contours, where there are any.")
+    edge_band: float = field(0.06, "Share of a box's side that is ignored on both sides of its edge.", ge=0, le=0.5)
+    edge_band_px: float = field(1.0, "Least width of that band, in pixels of the network.", ge=0)
+    tightness_weight: float = field(1.0, "Weight of: each row and column of a box meets the defect.", ge=0)
+    fill_weight: float = field(1.0, "Weight of: the likeliest pixels, as many as usual, are defect.", ge=0)
+    fill_tolerance: float = field(0.3, "Share of the usual fill that is left open.", ge=0, le=1)
+    seen_share: float = field(0.8, "Boxes of which less is in view have no fill term.", ge=0, le=1)
+    box_weight: float = field(1.0, "What a frame with boxes counts beside one with contours.", ge=0)
+    affinity_weight: float = field(0.0, "Weight of: neighbours of one colour in a box are of one kind.", ge=0)
+    shape_prior_weight: float = field(
+        0.0, "Logits by which pixels half a box side away from the usual place are less likely.", ge=0, le=8
+    )
 
     @property
     def looks_alike(self) -> bool:
-        """Whether the loss looks at the frame's colours."""
+        """Whether the loss compares the frame's colours."""
         return self.boxes == "routed" and self.affinity_weight > 0
 
 
 class ModelSection(Section):
-    """The network.
-
-    ``encoder``: ``plain`` and ``residual`` are ours and learn from nothing; the others bring features of
-    photographs. ``weights``: what those begin with: ``imagenet``, a file, or ``none``. ``depth`` is that of ours;
-    the others halve a frame five times.
-    """
+    """The network."""
 
     encoder: Literal["plain", "residual", "efficientnet_lite0", "efficientnetv2b0", "mobilenetv2", "resnet50v2"] = (
-        locked("plain", "weights of one encoder do not fit the other")
+        locked("plain", "weights of one encoder do not fit the other", "plain and residual start from nothing.")
     )
-    weights: str = Field("imagenet", min_length=1)
-    width: int = locked(32, "weights of one width do not fit another", ge=1, le=512)
-    depth: int = locked(4, "weights of one depth do not fit another", ge=1, le=7)
-    norm: Literal["batch", "group"] = locked("batch", "weights of one normalisation do not fit the other")
-    dropout: float = locked(0.1, "measured together with width and depth", ge=0, lt=1)
+    weights: str = field("imagenet", "What the other encoders start from: imagenet, a file, or none.", min_length=1)
+    width: int = locked(32, "weights of one width do not fit another", "Channels of the finest level.", ge=1, le=512)
+    depth: int = locked(4, "weights of one depth do not fit another", "Levels of plain and residual.", ge=1, le=7)
+    norm: Literal["batch", "group"] = locked(
+        "batch", "weights of one normalisation do not fit the other", "Normalisation of plain, residual and decoder."
+    )
+    dropout: float = locked(
+        0.1, "measured together with width and depth", "Share of channels dropped before the decoder.", ge=0, lt=1
+    )
 
 
 class TrainerSection(Section):
-    """Examples → a trained model.
+    """Examples → a trained model."""
 
-    ``keep``: ``best`` is the epoch with the highest validation IoU; with ``last`` validation chooses nothing and ends
-    nothing early; ``schedule``: ``cosine`` ends at ``final_rate_share`` of the rate; ``accumulate``: in how many parts
-    a batch is computed, for less memory; ``deterministic``: the same seed gives the same weights on the same machine;
-    ``checkpoint_every_s``: at most so much work is lost, 0 for after every call; ``checkpoints_kept``:
-    the last so many; ``skipped_steps``: how many steps in a row may be not finite before training goes back to the
-    last checkpoint; ``memory_gib``: what ``--batch-size auto`` may fill, all that is free where it is not given.
-    """
-
-    keep: Literal["best", "last"] = "best"
-    strategy: Literal["auto", "one", "mirrored", "multiworker"] = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    deterministic: bool = True
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_share: float = Field(0.05, ge=0, lt=1)
-    final_rate_share: float = Field(0.01, ge=0, le=1)
-    ema_momentum: float = Field(0.99, ge=0, lt=1)
-    gradient_clip_norm: float = Field(1.0, gt=0)
-    early_stopping_epochs: int = Field(15, ge=1)
-    steps_per_call: int = Field(8, ge=1)
-    accumulate: int = Field(1, ge=1, le=4096)
-    checkpoint_every_s: float = Field(300, ge=0)
-    checkpoints_kept: int = Field(2, ge=2, le=100)
-    skipped_steps: int = Field(3, ge=1)
-    memory_gib: float | None = Field(None, gt=0)
+    keep: Literal["best", "last"] = field(
+        "best", "best: validation IoU chooses the epoch and may end training; last: it chooses nothing."
+    )
+    strategy: Literal["auto", "one", "mirrored", "multiworker"] = field("auto", "Which devices train together.")
+    precision: Literal["auto", "float32", "bfloat16"] = field("auto", "auto: bfloat16 where the processor has it.")
+    deterministic: bool = field(True, "The same seed gives the same weights on the same machine.")
+    schedule: Literal["cosine", "constant"] = field("cosine", "How the learning rate changes after the warm-up.")
+    warmup_share: float = field(0.05, "Share of the steps over which the rate rises.", ge=0, lt=1)
+    final_rate_share: float = field(0.01, "What is left of the rate at the end of a cosine.", ge=0, le=1)
+    ema_momentum: float = field(0.99, "Momentum of the moving average of the weights, which is kept.", ge=0, lt=1)
+    gradient_clip_norm: float = field(1.0, "Greatest norm of a step's gradient.", gt=0)
+    early_stopping_epochs: int = field(15, "Epochs without a better validation IoU that end training.", ge=1)
+    steps_per_call: int = field(8, "Steps between two looks at signals and checkpoints.", ge=1)
+    accumulate: int = field(1, "In how many parts a batch is computed, for less memory.", ge=1, le=4096)
+    checkpoint_every_s: float = field(300, "At most this much work is lost; 0 saves after every call.", ge=0)
+    checkpoints_kept: int = field(2, "How many checkpoints are kept.", ge=2, le=100)
+    skipped_steps: int = field(3, "Steps in a row that may be not finite before going back to a checkpoint.", ge=1)
+    memory_gib: float | None = field(None, "What --batch-size auto may fill; by default all free memory.", gt=0)
 
     @property
     def chooses(self) -> bool:
@@ -167,43 +166,62 @@ Threshold = Annotated[float | Literal["auto"], BeforeValidator(_threshold)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class EvaluatorSection(Section):
-    """The exported model → scores.
+class CropperSection(Section):
+    """Contours → one image for each box."""
 
-    ``recalls``: for which shares of the defect's pixels the report says what finding them costs.
-    """
+    margin: float = field(0.25, "What is added on each side, as a share of the box.", ge=0, le=1)
 
-    threshold: Threshold = "auto"
-    empty: Literal["skip", "one", "zero"] = locked(
-        "skip", "scores with another rule for empty frames cannot be compared"
+
+class RefinerSection(Section):
+    """Boxes and models → contours inside boxes."""
+
+    tightness: float = field(0.3, "Least IoU of a box and the bounding box of the pixels found.", ge=0, le=1)
+    agreement: float = field(0.5, "Least IoU of two models, or of one model's pixels at two levels.", ge=0, le=1)
+    threshold: float | None = field(
+        None, "Probability from which a pixel counts; by default each model's own.", gt=0, lt=1
     )
-    bootstrap_draws: int = Field(2000, ge=10)
-    minimum_iou: float = Field(0.3, ge=0, le=1)
-    min_component_area_px: int = Field(64, ge=0)
-    recalls: tuple[Share, ...] = (0.5, 0.7, 0.8, 0.9, 0.95)
+
+
+class EvaluatorSection(Section):
+    """The exported model → scores."""
+
+    threshold: Threshold = field("auto", "auto: the model's own, which validation chose.")
+    empty: Literal["skip", "one", "zero"] = locked(
+        "skip",
+        "scores with another rule for empty frames cannot be compared",
+        "What a clean frame counts that is predicted clean.",
+    )
+    bootstrap_draws: int = field(2000, "Draws of the bootstrap over scenes.", ge=10)
+    minimum_iou: float = field(0.3, "Least IoU of a blessed model.", ge=0, le=1)
+    min_scenes: int = locked(
+        5, "fewer scenes have no interval to speak of", "Fewer scenes give no interval and no blessing.", ge=2
+    )
+    min_component_area_px: int = field(64, "Smaller components on a clean frame are no false alarm.", ge=0)
+    recalls: tuple[Share, ...] = field(
+        (0.5, 0.7, 0.8, 0.9, 0.95), "Shares of the defect's pixels that the report gives the precision for."
+    )
 
 
 class ExportSection(Section):
-    """The model → a SavedModel.
+    """The model → a SavedModel."""
 
-    ``flip``: the mirrored frame is asked for too; ``scale``: the network is asked at so many times the size at which
-    it learnt (Touvron et al., arXiv 1906.06423); ``min_component_fraction``: share of the frame under which a connected
-    component is taken back, ``auto`` is chosen on validation; ``target_recall``: the threshold is the highest that
-    finds this share of the defect's pixels on validation, instead of the one with the highest IoU, and no claim is
-    taken back.
-    """
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    flip: bool = True
-    scale: float = Field(1.0, ge=0.5, le=4)
-    min_component_fraction: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
-    target_recall: float | None = Field(None, gt=0, le=1)
+    precision: Literal["auto", "float32", "bfloat16"] = field("auto", "auto: bfloat16 where the processor has it.")
+    flip: bool = field(True, "Average the predictions for the frame and its mirror image.")
+    scale: float = field(
+        1.0, "Size of the frames predicted on, relative to training (Touvron et al., arXiv 1906.06423).", ge=0.5, le=4
+    )
+    min_component_fraction: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = field(
+        "auto", "Share of the frame under which a connected component is dropped; auto: validation chooses."
+    )
+    target_recall: float | None = field(
+        None, "Choose the highest threshold that finds this share of the defect's pixels, and drop nothing.", gt=0, le=1
+    )
 
     @model_validator(mode="after")
     def _finds(self) -> "ExportSection":
         if self.target_recall and self.min_component_fraction not in (0, "auto"):
             raise ValueError(
-                "target_recall: what is taken back is not found; min_component_fraction should be auto or 0"
+                "target_recall: dropped components are not found; min_component_fraction should be auto or 0"
             )
         return self
 
@@ -211,40 +229,42 @@ class ExportSection(Section):
 class InfraValidatorSection(Section):
     """A fresh process loads the SavedModel."""
 
-    frames: int = Field(4, ge=1)
-    timeout_s: float = Field(180, gt=0)
+    frames: int = field(4, "How many frames the model has to answer.", ge=1)
+    timeout_s: float = field(180, "Longest wait for the answers.", gt=0)
 
 
 class PusherSection(Section):
     """A blessed model → a model store."""
 
-    store: str = "models"
+    store: str = field("models", "The store that `upload` publishes to.")
 
 
 class Config(Section):
-    """Everything a run is decided by."""
+    """The whole configuration of a run."""
 
-    preset: str = "default"
-    unlocked: tuple[str, ...] = ()
-    seed: int = Field(42, ge=0, le=2**31 - 1)
-    pbs: Recipe = Recipe()
-    ps: Recipe = Recipe(learning_rate=3e-4)
-    joint: JointRecipe = JointRecipe()
-    example_gen: ExampleGenSection = ExampleGenSection()
-    transform: TransformSection = TransformSection()
-    supervision: SupervisionSection = SupervisionSection()
-    model: ModelSection = ModelSection()
-    trainer: TrainerSection = TrainerSection()
-    evaluator: EvaluatorSection = EvaluatorSection()
-    export: ExportSection = ExportSection()
-    infra_validator: InfraValidatorSection = InfraValidatorSection()
-    pusher: PusherSection = PusherSection()
+    preset: str = field("default", "The preset that these values are based on.")
+    unlocked: tuple[str, ...] = field((), "Locked fields that differ from the preset.")
+    seed: int = field(42, "Seed of weights, order and augmentation.", ge=0, le=2**31 - 1)
+    pbs: DatasetSection = field(DatasetSection(), "Training on PBS.")
+    ps: DatasetSection = field(DatasetSection(learning_rate=3e-4), "Training on PS.")
+    joint: JointSection = field(JointSection(), "Training on PBS and PS together.")
+    example_gen: ExampleGenSection = field(ExampleGenSection(), "Raw folders → TFDS.")
+    transform: TransformSection = field(TransformSection(), "Examples → batches.")
+    supervision: SupervisionSection = field(SupervisionSection(), "What boxes teach.")
+    model: ModelSection = field(ModelSection(), "The network.")
+    trainer: TrainerSection = field(TrainerSection(), "Examples → a trained model.")
+    cropper: CropperSection = field(CropperSection(), "Contours → one image for each box.")
+    refiner: RefinerSection = field(RefinerSection(), "Boxes and models → contours inside boxes.")
+    evaluator: EvaluatorSection = field(EvaluatorSection(), "The exported model → scores.")
+    export: ExportSection = field(ExportSection(), "The model → a SavedModel.")
+    infra_validator: InfraValidatorSection = field(InfraValidatorSection(), "A fresh process loads the SavedModel.")
+    pusher: PusherSection = field(PusherSection(), "A blessed model → a model store.")
 
-    def recipe(self, dataset: str) -> Recipe:
-        """Give the part that belongs to ``pbs``, ``ps`` or ``pbs+ps``."""
-        recipe: Recipe = self.joint if dataset == JOINT else getattr(self, dataset)
-        return recipe
+    def dataset(self, name: str) -> DatasetSection:
+        """Returns the section of ``pbs``, ``ps`` or ``pbs+ps``."""
+        section: DatasetSection = self.joint if name == JOINT else getattr(self, name)
+        return section
 
     def to_yaml(self) -> str:
-        """Give the text that ``load`` reads back to an equal configuration."""
+        """Returns the text that ``load`` reads back to an equal configuration."""
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))

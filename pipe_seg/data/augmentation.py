@@ -1,8 +1,8 @@
-"""One random change on image and mask alike, keyed by (seed, epoch, example): stateless, in graph, uint8.
+"""Random augmentation of image, mask and boxes: stateless, keyed by (seed, epoch, example), uint8.
 
-Geometry is one projective warp of image, mask and padding stacked together, so they cannot part; light is
-one look-up table a channel. Ranges follow what CCTV crawlers do: roll, zoom, exposure, white balance,
-focus, sensor noise. Nothing is flipped upside down: gravity is information in a pipe.
+Geometry is one projective warp of the stacked image and target channels, which keeps them aligned; light is one look-up
+table per channel. Ranges follow CCTV crawlers: roll, zoom, exposure, white balance, focus, sensor noise. Frames are
+never flipped upside down, because gravity carries information in a pipe.
 """
 
 from typing import Any
@@ -17,69 +17,69 @@ LEVEL = 128
 
 
 def key(seed: int, epoch: Any, example: Any) -> Any:
-    """Give the stateless seed, (2,) int32, of one example (an int64 scalar) in one epoch."""
+    """Returns the stateless seed, `(2,)` int32, of one example (an int64 scalar) in one epoch."""
     base = tf.random.fold_in(tf.constant([seed, 0x5EED], tf.int32), tf.cast(epoch, tf.int32))
     return tf.random.fold_in(base, tf.cast(example, tf.int32))
 
 
-def augment(image: Any, planes: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]:
-    """Change one example.
+def augment(image: Any, target_channels: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]:
+    """Returns one example with geometric and photometric augmentation.
 
     Args:
-        image: (height, width, 3) uint8 RGB; what lies outside the frame comes back black, as letterbox pads.
-        planes: (height, width, n) uint8 {0, 1}, the last one what lies inside the frame; what the warp brings in
-            from outside becomes 0.
-        boxes: (n, 5) float32: left, top, right, bottom in px, and a share. Where one is not 0 the frame stays
-            upright, so that boxes stay boxes.
-        seed: from ``key``.
+        image: `(height, width, 3)` uint8 RGB; pixels outside the frame come back black, as letterbox pads.
+        target_channels: `(height, width, n)` uint8 {0, 1}; the last one is 1 inside the frame. Pixels that the warp
+            brings in from outside are 0.
+        boxes: `(n, 5)` float32: left, top, right, bottom in px, and a fill rate. With a fill rate above 0 the frame
+            stays upright, because a rolled box is no box.
+        seed: From ``key``.
 
     Returns:
-        The three, same shapes and types; corners of boxes may lie outside the frame.
+        The three, same shapes and dtypes; corners of boxes may lie outside the frame.
     """
-    moved, planes, boxes = geometric(image, planes, boxes, seed)
-    return photometric(moved, planes, seed), planes, boxes
+    warped, target_channels, boxes = geometric(image, target_channels, boxes, seed)
+    return photometric(warped, target_channels, seed), target_channels, boxes
 
 
-def geometric(image: Any, planes: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]:
-    """Do the half of ``augment`` that moves pixels."""
+def geometric(image: Any, target_channels: Any, boxes: Any, seed: Any) -> tuple[Any, Any, Any]:
+    """Returns the example after the geometric half of ``augment``."""
     upright = tf.reduce_any(boxes[:, 4] > 0)
-    numbers = projection(tf.random.split(seed, 4)[0], image.shape[0], image.shape[1], upright=upright)
-    return warp(image, planes, boxes, numbers)
+    transform = projection(tf.random.split(seed, 4)[0], image.shape[0], image.shape[1], upright=upright)
+    return warp(image, target_channels, boxes, transform)
 
 
-def photometric(image: Any, planes: Any, seed: Any) -> Any:
-    """Do the half of ``augment`` that changes how a frame looks, where it is a frame."""
+def photometric(image: Any, target_channels: Any, seed: Any) -> Any:
+    """Returns the image after the photometric half of ``augment``; padding stays black."""
     _, light, focus, grain = tf.unstack(tf.random.split(seed, 4))
     image = add_noise(defocus(relight(image, light), focus), grain)
-    return image * planes[..., -1:]
+    return image * target_channels[..., -1:]
 
 
-def warp(image: Any, planes: Any, boxes: Any, numbers: Any) -> tuple[Any, Any, Any]:
-    """Move image, planes and boxes by the eight ``numbers`` of ``projection``."""
+def warp(image: Any, target_channels: Any, boxes: Any, transform: Any) -> tuple[Any, Any, Any]:
+    """Returns image, target channels and boxes warped by the ``transform`` that ``projection`` returns."""
     height, width = image.shape[0], image.shape[1]
-    stacked = tf.concat([image, planes * 255], -1)
+    stacked = tf.concat([image, target_channels * 255], -1)
     warped = tf.raw_ops.ImageProjectiveTransformV3(
         images=stacked[None],
-        transforms=numbers[None],
+        transforms=transform[None],
         output_shape=(height, width),
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
         fill_value=0.0,
     )[0]
-    return warped[..., :3], tf.cast(warped[..., 3:] >= LEVEL, tf.uint8), _moved(boxes, numbers)
+    return warped[..., :3], tf.cast(warped[..., 3:] >= LEVEL, tf.uint8), _warp_boxes(boxes, transform)
 
 
-def _moved(boxes: Any, numbers: Any) -> Any:
-    """Give where boxes come to lie; of use only while the frame stays upright."""
-    factor, shift = tf.stack([numbers[0], numbers[4]]), tf.stack([numbers[2], numbers[5]])
+def _warp_boxes(boxes: Any, transform: Any) -> Any:
+    """Returns the boxes after an upright ``transform``."""
+    factor, shift = tf.stack([transform[0], transform[4]]), tf.stack([transform[2], transform[5]])
     first, second = ((corner - 0.5 - shift) / factor + 0.5 for corner in (boxes[:, :2], boxes[:, 2:4]))
     return tf.concat([tf.minimum(first, second), tf.maximum(first, second), boxes[:, 4:]], 1)
 
 
 def projection(seed: Any, height: int, width: int, *, upright: Any) -> Any:
-    """Give the eight numbers that map output pixels to input pixels: mirrored, rolled, zoomed, shifted, tilted.
+    """Returns the eight numbers that map output to input pixels: mirror, roll, zoom, shift, tilt.
 
-    ``upright``: neither rolled nor tilted.
+    ``upright`` switches roll and tilt off.
     """
     u = tf.random.stateless_uniform((7,), seed, -1.0, 1.0)
     u *= tf.where(upright, [1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0], tf.ones(7))
@@ -99,7 +99,7 @@ def projection(seed: Any, height: int, width: int, *, upright: Any) -> Any:
 
 
 def relight(image: Any, seed: Any) -> Any:
-    """Change exposure, contrast, gamma, black level and white balance; one frame in ten loses its colour."""
+    """Returns the image with random exposure, contrast, gamma, black level, white balance; 10 % grey."""
     u = tf.random.stateless_uniform((7,), seed, -1.0, 1.0)
     level = tf.range(256, dtype=tf.float32) / 255
     curve = tf.pow(level, tf.exp(0.4 * u[0])) * tf.exp(0.35 * u[1])
@@ -116,7 +116,7 @@ def _grey(image: Any) -> Any:
 
 
 def defocus(image: Any, seed: Any) -> Any:
-    """Blur one frame in four by a small Gaussian."""
+    """Returns the image, blurred by a small Gaussian in one frame of four."""
     u = tf.random.stateless_uniform((2,), seed)
     return tf.cond(u[0] < 0.25, lambda: _blur(image, 0.5 + 1.0 * u[1]), lambda: image)
 
@@ -131,7 +131,7 @@ def _blur(image: Any, sigma: Any) -> Any:
 
 
 def add_noise(image: Any, seed: Any) -> Any:
-    """Add Gaussian noise of up to 12 grey levels to one frame in two."""
+    """Returns the image, with Gaussian noise of up to 12 grey levels in one frame of two."""
     seeds = tf.unstack(tf.random.split(seed, 2))
     u = tf.random.stateless_uniform((2,), seeds[0])
     return tf.cond(u[0] < 0.5, lambda: _noisy(image, 12 * u[1], seeds[1]), lambda: image)

@@ -1,23 +1,25 @@
-"""What the transform step gives the trainer: batches, and what is in them."""
+"""The interface between transform and trainer: batches of training examples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+VERSION = 1  # increment when the same frames yield different batches
+
 
 class Batches(Protocol):
-    """Gives batches as ``tf.data``."""
+    """A factory of ``tf.data`` batches."""
 
     def __call__(self, epoch: int, step: int, *, part: tuple[int, int] = ..., batch_size: int = ...) -> Any:
-        """Give the batches from ``step`` of ``epoch`` on, both from 0, epoch after epoch without end.
+        """Returns endless batches from ``step`` of ``epoch`` on, both counted from 0, epoch after epoch.
 
-        ``part`` (i, n) is every n-th example from the i-th on; ``batch_size`` how many of them make a batch.
+        ``part`` (i, n) is every n-th example from the i-th on; ``batch_size`` the number of examples per batch.
         """
 
 
 @dataclass(frozen=True)
 class TransformedExamples:
-    """Training batches, ``steps`` full ones an epoch; ``file_names(epoch, step)`` says what is in one."""
+    """Training batches, ``steps`` full ones per epoch; ``file_names(epoch, step)`` lists a batch."""
 
     steps: int
     batch_size: int

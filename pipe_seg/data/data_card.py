@@ -1,5 +1,6 @@
 """The data card: what a built dataset holds, where it comes from and what is doubtful about it."""
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from jinja2 import Environment, PackageLoader
 
 from pipe_seg import artifacts, disk
 from pipe_seg.data.dataset_counts import DatasetCounts
+from pipe_seg.errors import MachineError
 from pipe_seg.schema import CLASS_NAMES
 
 LICENCE_FILES = ("LICENSE*", "LICENCE*", "license*", "licence*", "COPYING*")
@@ -25,7 +27,6 @@ class Facts:
     folder: Path | None
     tallies: Mapping[str, DatasetCounts]
     groups: Mapping[str, Sequence[str]]
-    inputs_sha256: str | None
 
 
 def write(built: Path, facts: Facts) -> None:
@@ -52,7 +53,6 @@ def describe(facts: Facts) -> dict[str, Any]:
         "splits": {name: _split(tally, facts.groups[name]) for name, tally in facts.tallies.items()},
         "box_against_contour": whole.noise(),
         "left_out": dict(sorted(whole.left_out.items())),
-        "inputs_sha256": facts.inputs_sha256,
         "content_digest": {name: tally.content for name, tally in facts.tallies.items()},
     }
 
@@ -79,7 +79,7 @@ def made(folder: Path | None) -> dict[str, dict[str, Any] | None]:
     try:
         record = artifacts.Artifact(folder).record if folder else {}
         found = {record["component"]: dict(record["details"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (MachineError, KeyError, TypeError, ValueError):
         found = {}
     return {"imported": found.get("importer"), "cropped": found.get("cropper")}
 
@@ -88,6 +88,14 @@ def licences(folder: Path) -> list[Path]:
     """Give the licence files of a data set, the most particular first: beside ``images/``, then one folder up."""
     places = (sorted(place.glob(pattern)) for place in (folder, folder.parent) for pattern in LICENCE_FILES)
     return [path for paths in places for path in paths if path.is_file()]
+
+
+def copy_licences(source: Path, target: Path) -> None:
+    """Copies a data set's licence files to a data set made from it: those inside it, and those beside it."""
+    for path in licences(source):
+        copy = (target if path.parent == source else target.parent) / path.name
+        if not copy.exists():
+            shutil.copyfile(path, copy)
 
 
 def _licence(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Counts over frames that add up, whichever worker counted them and in whatever order."""
+"""Counts over frames that add up, independent of worker and order."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ from pipe_seg.schema import CLASS_NAMES, Frame
 
 @dataclass
 class DatasetCounts:
-    """What is to be told of some frames.
+    """Counts over some frames.
 
-    ``counts``: whole numbers only, so sums do not depend on order; ``left_out``: what is wrong, by frame.
+    ``counts``: integers only, which makes sums independent of order; ``left_out``: the problems of each unusable frame.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -24,7 +24,7 @@ class DatasetCounts:
 
     @classmethod
     def of(cls, frame: Frame) -> "DatasetCounts":
-        """Count one frame."""
+        """Returns the counts of one frame."""
         mask = frame.segmentation_mask
         counts = Counter({"frames": 1, "boxes": len(frame.boxes), "without_defect": int(not mask.any())})
         counts["class_unknown"] = int(bool(mask.any()) and not frame.labels)
@@ -42,47 +42,47 @@ class DatasetCounts:
         return cls(+counts)
 
     @staticmethod
-    def sum(tallies: "Iterable[DatasetCounts]") -> "DatasetCounts":
-        """Add tallies up; none give an empty one."""
+    def sum(parts: "Iterable[DatasetCounts]") -> "DatasetCounts":
+        """Returns the sum of the parts; an empty one for no parts."""
         total = DatasetCounts()
-        for tally in tallies:
-            total.add(tally)
+        for part in parts:
+            total.add(part)
         return total
 
     def add(self, other: "DatasetCounts") -> None:
-        """Add another to this one."""
+        """Adds another one to this one."""
         self.counts.update(other.counts)
         self.left_out.update(other.left_out)
 
     @property
     def content(self) -> str:
-        """One digest, in hex, of all that the frames hold; their order and grouping do not matter."""
+        """Hex digest of everything the frames hold, independent of their order and grouping."""
         return f"{self.counts['content'] % 2**256:064x}"
 
     def noise(self) -> dict[str, dict[str, float]]:
-        """Give, for each class with contours and boxes, the mean fill, recall and IoU of its boxes, 0…1."""
-        found = {}
+        """Returns mean fill, recall and IoU, 0…1, of the boxes of each class that has contours and boxes."""
+        means_of_class = {}
         for name in CLASS_NAMES:
             n = self.counts[f"compared.{name}"]
             if n:
                 means = {key: self.counts[f"{key}_ppm.{name}"] / n / 1_000_000 for key in ("fill", "recall", "iou")}
-                found[name] = {"frames": n, **{key: round(value, 3) for key, value in means.items()}}
-        return found
+                means_of_class[name] = {"frames": n, **{key: round(value, 3) for key, value in means.items()}}
+        return means_of_class
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain values, in a fixed order."""
+        """Returns plain values in a fixed order."""
         return {"counts": dict(sorted(self.counts.items())), "left_out": dict(sorted(self.left_out.items()))}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "DatasetCounts":
-        """Take it back."""
+        """Returns the counts that ``to_json`` wrote."""
         return cls(Counter(value["counts"]), value["left_out"])
 
 
 def _content(frame: Frame) -> int:
-    """Give the sha256 of one frame as a number; numbers of many frames add up to the digest of the set."""
-    told = [frame.file_name, frame.group_id, frame.mask_source, frame.labels, [repr(box) for box in frame.boxes]]
-    total = hashlib.sha256(json.dumps(told).encode())
+    """Returns the sha256 of one frame as a number; the sum over frames is the digest of the set."""
+    fields = [frame.file_name, frame.group_id, frame.mask_source, frame.labels, [repr(box) for box in frame.boxes]]
+    total = hashlib.sha256(json.dumps(fields).encode())
     total.update(hashlib.sha256(frame.image).digest())
     total.update(f"{frame.segmentation_mask.shape}".encode())
     total.update(np.packbits(frame.segmentation_mask).tobytes())

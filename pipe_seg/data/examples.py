@@ -17,7 +17,7 @@ from pipe_seg import disk, images
 from pipe_seg.data import data_card
 from pipe_seg.data.data_card import Facts
 from pipe_seg.data.dataset_counts import DatasetCounts
-from pipe_seg.errors import InputDataError, MachineError, Problem, Tolerance
+from pipe_seg.errors import ConfigError, InputDataError, MachineError, Problem, Tolerance, invocation
 from pipe_seg.schema import CLASS_NAMES, MASK_SOURCES, Box, Frame
 
 TALLY = "tally-{}.json"
@@ -111,7 +111,6 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         self.totals: dict[str, int] = {}
         self.groups: dict[str, list[str]] = {}
         self.progress: Callable[[str, int, int], None] = lambda split, done, total: None
-        self.inputs_sha256: str | None = None
         self._folder: Path | None = None
         self._on_beam = False
 
@@ -136,7 +135,7 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             path.unlink()
         self._judge()
         name = f"{self.name}/{self.builder_config.name}"
-        card = Facts(name, str(self.version), self._folder, self.tallies, self.groups, self.inputs_sha256)
+        card = Facts(name, str(self.version), self._folder, self.tallies, self.groups)
         data_card.write(Path(self.data_dir), card)
 
     def download_and_prepare(self, **options: Any) -> None:
@@ -255,6 +254,18 @@ def load(dataset_dir: Path, split: str) -> Any:
     return _loaded(dataset_dir, split, ENCODED)
 
 
+def load_encoded(dataset_dir: Path, split: str) -> Any:
+    """Returns a split as ``load`` does, with ``segmentation_mask`` still encoded too: the least memory a frame takes."""
+    return _loaded(dataset_dir, split, {name: tfds.decode.SkipDecoding() for name in ("image", "segmentation_mask")})
+
+
+def decode_mask(example: dict[str, Any]) -> dict[str, Any]:
+    """Returns an example of ``load_encoded`` as one of ``load``; works in a ``tf.data`` graph."""
+    import tensorflow as tf
+
+    return {**example, "segmentation_mask": tf.io.decode_png(example["segmentation_mask"], channels=1)}
+
+
 def encoded_images(dataset_dir: Path, split: str) -> Iterator[bytes]:
     """Give the files of a split's frames, in the order of ``load``; nothing is decoded.
 
@@ -269,10 +280,14 @@ def encoded_images(dataset_dir: Path, split: str) -> Iterator[bytes]:
 def _loaded(dataset_dir: Path, split: str, decoders: Any) -> Any:
     try:
         builder = tfds.builder_from_directory(dataset_dir)
+        if split not in builder.info.splits:
+            there = ", ".join(builder.info.splits)
+            cure = f"one of {there}, or `{invocation('data', 'split', 'FOLDER', '--fractions', '0.7,0.15,0.15')}`"
+            raise ConfigError(Problem("--split", f"this data has no {split} split", expected=cure))
         read = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False, add_tfds_id=False)
         return builder.as_dataset(split=split, decoders=decoders, read_config=read, shuffle_files=False)
     except (OSError, ValueError, KeyError) as error:
-        cure = "a dataset built by `python cli.py data build`"
+        cure = "a dataset built by `data build`"
         raise MachineError(Problem(dataset_dir, f"cannot be read: {error}", expected=cure)) from error
 
 

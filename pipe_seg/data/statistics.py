@@ -1,4 +1,4 @@
-"""What was found in a folder of frames: each frame, the links between frames, the scenes they make."""
+"""Statistics of a folder of frames: each frame, the links between frames, the scenes they form."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ from pipe_seg.schema import CLASS_NAMES
 
 @dataclass(frozen=True)
 class FrameStatistics:
-    """One frame as it was found.
+    """Findings on one frame.
 
-    ``problems``: why it cannot be used; ``oddities``: what a person should know; ``look``: None if not decoded.
+    ``problems``: reasons why it cannot be used; ``oddities``: harmless notes; ``look``: None if not decoded.
     """
 
     dataset: str
@@ -34,13 +34,13 @@ class FrameStatistics:
 
     @property
     def side(self) -> tuple[str, str]:
-        """The data set and its split."""
+        """The dataset and its split."""
         return self.dataset, self.split
 
 
 @dataclass(frozen=True)
 class Link:
-    """Two frames that belong together, by index: ``why`` is name, video, regex, bytes or look."""
+    """Two frames of one scene, by index; ``why`` is name, video, regex, bytes or look."""
 
     first: int
     second: int
@@ -60,32 +60,32 @@ class Statistics:
     orphans: tuple[Problem, ...]
 
     def crossing(self) -> list[Link]:
-        """Give the links between a frame that trains and one that is held out, the same pair once."""
+        """Returns the links from training frames to held-out frames, one per pair of frames."""
         seen: dict[tuple[int, int], Link] = {}
         for link in self.links:
-            if _apart(self.frames[link.first].side, self.frames[link.second].side):
+            if _must_not_share(self.frames[link.first].side, self.frames[link.second].side):
                 seen.setdefault((link.first, link.second), link)
         return list(seen.values())
 
     def crossing_pairs(self) -> int:
-        """Count the pairs of frames of one scene of which one trains and the other is held out."""
+        """Returns the number of pairs of one scene with one frame in training and the other held out."""
         sides: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         for frame, group in zip(self.frames, self.groups, strict=True):
             sides[group][frame.side] += 1
         return sum(
-            held[one] * held[other]
-            for held in sides.values()
-            for one, other in combinations(sorted(held), 2)
-            if _apart(one, other)
+            counts[one] * counts[other]
+            for counts in sides.values()
+            for one, other in combinations(sorted(counts), 2)
+            if _must_not_share(one, other)
         )
 
     def copies(self) -> int:
-        """Give how many files hold the same bytes as one before them."""
+        """Returns the number of files whose bytes equal those of an earlier file."""
         counts = Counter(frame.sha256 for frame in self.frames if frame.size != (0, 0))
         return sum(n - 1 for n in counts.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Give the figures as plain values."""
+        """Returns the figures as plain values."""
         return {
             "root": str(self.root),
             "frames": len(self.frames),
@@ -99,26 +99,24 @@ class Statistics:
 
     def _figures(self, name: str) -> dict[str, Any]:
         frames = [frame for frame in self.frames if frame.dataset == name]
-        tally = DatasetCounts.sum(frame.tally for frame in frames)
-        usable = max(tally.counts["frames"], 1)
+        total = DatasetCounts.sum(frame.tally for frame in frames)
+        usable = max(total.counts["frames"], 1)
         return {
             "frames": dict(Counter(frame.split for frame in frames)),
             "unusable": sum(bool(frame.problems) for frame in frames),
             "sizes": {f"{w}x{h}": n for (h, w), n in Counter(frame.size for frame in frames).most_common(8)},
-            "without_defect": tally.counts["without_defect"],
-            "defect_area": round(tally.counts["defect_area_ppm"] / usable / 1_000_000, 4),
-            "frames_of_class": {label: tally.counts[f"frames_of.{label}"] for label in CLASS_NAMES},
-            "boxes_of_class": {label: tally.counts[f"boxes_of.{label}"] for label in CLASS_NAMES},
-            "box_against_contour": tally.noise(),
+            "without_defect": total.counts["without_defect"],
+            "defect_area": round(total.counts["defect_area_ppm"] / usable / 1_000_000, 4),
+            "frames_of_class": {label: total.counts[f"frames_of.{label}"] for label in CLASS_NAMES},
+            "boxes_of_class": {label: total.counts[f"boxes_of.{label}"] for label in CLASS_NAMES},
+            "box_against_contour": total.noise(),
         }
 
 
-def _apart(one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Say whether two sides (data set, split) must share no scene.
-
-    Inside a data set every split stands alone. Boxes may show a scene whose contours train; nothing may train
-    on a scene whose contours are held out.
-    """
+def _must_not_share(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Returns whether two sides (dataset, split) must not share a scene."""
+    # Splits of one dataset share no scene. Across datasets, boxes may show a scene whose contours are trained on, but
+    # training boxes never show a scene whose contours are held out.
     if one[0] == other[0]:
         return one[1] != other[1]
     (_, boxes), (_, contours) = sorted((one, other))

@@ -1,4 +1,4 @@
-"""What one training is made of: the built datasets it learns from and the contours that judge it."""
+"""What one training is made of: the datasets it learns from and the contours that it is scored on."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from pipe_seg.artifacts import Dataset, Model
 from pipe_seg.schema import JOINT
 
 
-def look(seen: Dataset | Model) -> str:
-    """Give what the images of a dataset show, or those that a model learnt from; frames, where nobody knows."""
+def image_kind(seen: Dataset | Model) -> str:
+    """Returns what the images of a dataset show, or those that a model learnt from; frames, where nothing is known."""
     return "whole frames" if seen.crop_margin is None else "boxes cut out of their frames"
 
 
@@ -18,7 +18,9 @@ def look(seen: Dataset | Model) -> str:
 class TrainingData:
     """What a training learns from, and the contours that choose its best epoch.
 
-    ``name``: ``pbs``, ``ps`` or ``pbs+ps``; ``datasets``: the built ones by their own names.
+    Attributes:
+        name: ``pbs``, ``ps`` or ``pbs+ps``.
+        datasets: The datasets by their own names; ``ps`` is there to score on even where ``pbs`` alone is learnt.
     """
 
     name: str
@@ -27,7 +29,7 @@ class TrainingData:
     @property
     def full_name(self) -> str:
         """``pbs+ps/default``."""
-        return f"{self.name}/{self.contours.path.parent.name}"
+        return f"{self.name}/{self.contours.name.rpartition('/')[2]}"
 
     @property
     def contours(self) -> Dataset:
@@ -36,19 +38,17 @@ class TrainingData:
 
     @property
     def mixes_bare_boxes(self) -> bool:
-        """Whether contours are learnt beside boxes of which none is refined; False where nobody counted."""
+        """Whether contours are mixed with boxes of which none is refined; False where they were not counted."""
         boxes = self.datasets["pbs"].card.get("splits", {}).get("train", {}) if self.name == JOINT else {}
         return boxes.get("refined_boxes") == 0
 
     @property
-    def digest(self) -> str | None:
-        """One sha256 over all of them; None where nobody wrote one down."""
-        digests = [dataset.digest for dataset in self.datasets.values()]
-        if len(digests) == 1 or None in digests:
-            return None if None in digests else digests[0]
-        return hashlib.sha256("\n".join(map(str, digests)).encode()).hexdigest()
+    def key(self) -> str:
+        """One sha256 over the keys of all datasets."""
+        keys = [str(dataset.key) for dataset in self.datasets.values()]
+        return keys[0] if len(keys) == 1 else hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
     @property
     def splits(self) -> dict[str, Any]:
-        """What the data card of each says of its splits."""
+        """The splits in each dataset's card."""
         return {name: dataset.card.get("splits", {}) for name, dataset in self.datasets.items()}

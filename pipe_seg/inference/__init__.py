@@ -1,1 +1,1 @@
-"""How a network is asked: the exported graph, its signatures, the runtimes, and counting its answers."""
+"""Inference: the exported graph, its signatures, the runtimes and the scoring of predictions."""

@@ -1,7 +1,7 @@
-"""Which runtime answers: TensorFlow, or OpenVINO, which is quicker on a processor.
+"""Runtimes for an exported model: TensorFlow, or OpenVINO, which is faster on a CPU.
 
-The SavedModel stays what is published; OpenVINO takes over its bare network, and everything around it (decoding,
-letterbox, mirrored view, resizing back, threshold, PNG) stays the same graph.
+The published artifact stays the SavedModel. OpenVINO runs only the network: decoding, letterbox, flipped view,
+resizing back, threshold and PNG encoding stay in the TensorFlow graph.
 """
 
 import importlib.util
@@ -22,54 +22,62 @@ from pipe_seg.schema import SIGNATURE_ARRAYS
 
 Runtime = Literal["tf", "openvino"]
 Engine = Literal["auto", "tf", "openvino"]
-HINTS = {"float32": "f32", "bfloat16": "bf16"}
+PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-def chosen(engine: Engine) -> Runtime:
-    """Give what ``auto`` means here: OpenVINO where it is installed and there is no GPU.
+def select_runtime(engine: Engine) -> Runtime:
+    """Returns the runtime for `engine`; `auto` is OpenVINO if it is installed and there is no GPU.
 
     Raises:
-        ConfigError: OpenVINO was asked for and is not installed.
+        ConfigError: `engine` is `openvino`, which is not installed.
     """
     installed = importlib.util.find_spec("openvino") is not None
     if engine == "openvino" and not installed:
         raise ConfigError(
-            Problem("--engine openvino", "its package is not installed", expected="pip install 'pipe-seg[openvino]'")
+            Problem("--engine openvino", "OpenVINO is not installed", expected="pip install 'pipe-seg[openvino]'")
         )
     if engine != "auto":
         return engine
     return "openvino" if installed and not tf.config.list_physical_devices("GPU") else "tf"
 
 
-def _load(saved_model: Path, facts: dict[str, Any], engine: Runtime) -> LoadedModel:
-    """Load a SavedModel; ``facts`` is what its artifact or manifest says of it.
-
-    Raises:
-        MachineError: it cannot be loaded, or was exported before other runtimes could take it over.
-    """
-    if engine == "tf":
+def _load(saved_model: Path, facts: dict[str, Any], runtime: Runtime) -> LoadedModel:
+    """Loads a SavedModel; a model that OpenVINO cannot run raises MachineError."""
+    if runtime == "tf":
         return LoadedModel(saved_model)
     try:
-        return LoadedModel(
-            saved_model, lambda network: openvino(network, HINTS[facts["precision"]]), inference_of(facts)
-        )
+        hint, options = PRECISION_HINTS[facts["precision"]], inference_options(facts)
+        return LoadedModel(saved_model, lambda network: openvino(network, hint), options)
     except (AttributeError, KeyError) as error:
-        cure = "export it again, or --engine tf"
-        raise MachineError(Problem(saved_model, f"OpenVINO cannot take it over: {error}", expected=cure)) from error
+        cure = "a model exported by this version, or --engine tf"
+        raise MachineError(Problem(saved_model, f"OpenVINO cannot run this model: {error}", expected=cure)) from error
 
 
 def load_model(model: Model, engine: Engine) -> LoadedModel:
-    """Load an exported model to be asked by ``engine``; ``auto`` comes back to TensorFlow where OpenVINO cannot."""
+    """Loads an exported model; `auto` falls back to TensorFlow where OpenVINO cannot run the model."""
     try:
         facts = model.facts
     except MachineError:
-        facts = {}  # a bare SavedModel, which TensorFlow can ask
-    return load_best(model.saved_model, facts, engine)[0]
+        facts = {}  # a bare SavedModel, which TensorFlow can run
+    return load_with_fallback(model.saved_model, facts, engine)[0]
 
 
-def load_best(saved_model: Path, facts: dict[str, Any], engine: Engine) -> tuple[LoadedModel, Runtime]:
-    """Load a SavedModel as ``load_model`` does; say which runtime it came to."""
-    runtime = chosen(engine)
+def load_with_fallback(saved_model: Path, facts: dict[str, Any], engine: Engine) -> tuple[LoadedModel, Runtime]:
+    """Loads a SavedModel as `load_model` does.
+
+    Args:
+        saved_model: Folder of the SavedModel.
+        facts: What the model's artifact or manifest records: precision, size, threshold and so on.
+        engine: The configured runtime.
+
+    Returns:
+        The loaded model and the runtime that it uses.
+
+    Raises:
+        ConfigError: `engine` is `openvino`, which is not installed.
+        MachineError: The model cannot be loaded.
+    """
+    runtime = select_runtime(engine)
     try:
         return _load(saved_model, facts, runtime), runtime
     except MachineError:
@@ -78,8 +86,8 @@ def load_best(saved_model: Path, facts: dict[str, Any], engine: Engine) -> tuple
         return _load(saved_model, facts, "tf"), "tf"
 
 
-def inference_of(facts: dict[str, Any]) -> InferenceOptions:
-    """Give how a model's network is asked, as written down when it was exported."""
+def inference_options(facts: dict[str, Any]) -> InferenceOptions:
+    """Returns the inference options that the export recorded."""
     if facts.get("tile_scale", 1) != 1:
         raise KeyError("tile_scale: frames in tiles, of an earlier version")
     height, width = facts["size_px"]
@@ -87,16 +95,16 @@ def inference_of(facts: dict[str, Any]) -> InferenceOptions:
 
 
 def openvino(network: Any, hint: str) -> Answers:
-    """Compile a network's graph for the processor; ``hint`` is what OpenVINO may compute in, ``f32`` or ``bf16``."""
+    """Compiles a network for the CPU; `hint` is OpenVINO's inference precision, `f32` or `bf16`."""
     height, width = network.input_signature[0].shape[1:3]
     with alone(network) as folder:
         return compiled(folder, hint, (height, width))
 
 
 def compiled(path: str | Path, hint: str, size: tuple[int, int]) -> Answers:
-    """Compile a network in a SavedModel or in OpenVINO's own format, as ``openvino`` does.
+    """Compiles a network from a SavedModel or an OpenVINO file, as `openvino` does.
 
-    It is read by ``Core``, not by ``convert_model``, which tells its makers of every use.
+    `Core` reads the file because `convert_model` sends usage telemetry.
     """
     from openvino import Core
 
@@ -107,7 +115,7 @@ def compiled(path: str | Path, hint: str, size: tuple[int, int]) -> Answers:
 
 @contextmanager
 def alone(network: Any) -> Iterator[str]:
-    """Give a folder with a SavedModel of a bare network, for as long as the block lasts."""
+    """Yields a temporary folder with a SavedModel of the network without pre- and post-processing."""
     module = tf.Module()
     module.network = network
     with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +124,7 @@ def alone(network: Any) -> Iterator[str]:
 
 
 def outside(answer: Any, size: tuple[int, int]) -> Answers:
-    """Give a function of arrays, (batch, height, width, 3) to logits (…, 1), both float32, as part of a graph."""
+    """Returns a NumPy function as a graph function, `(batch, height, width, 3)` to `(…, 1)` float32."""
 
     def logits(frames: Any) -> Any:
         answers = tf.numpy_function(lambda array: np.ascontiguousarray(answer(array), np.float32), [frames], tf.float32)

@@ -1,7 +1,6 @@
-"""A child process that loads a SavedModel afresh and answers frames: ``python -m pipe_seg.inference.probe``.
+"""Predicts frames in a child process: `python -m pipe_seg.inference.probe SAVED_MODEL FRAME…`.
 
-It reads nothing but its two arguments and prints one JSON line, so the parent can trust or refuse the
-model without having loaded it.
+It prints its findings as one JSON line. The parent process can accept or reject the model without loading it.
 """
 
 import json
@@ -21,29 +20,29 @@ TOLERANCE = 1e-4
 
 
 def ask(saved_model: Path, frames: Sequence[Path], timeout_s: float) -> dict[str, Any]:
-    """Give ``{"frames": n, "faults": […], "milliseconds": …}`` from a fresh process; a crash or time-out is a fault."""
+    """Returns `{"frames", "faults", "milliseconds"}` of a new process; a crash or timeout is a fault."""
     command = [sys.executable, "-m", __name__, str(saved_model), *map(str, frames)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        return {"frames": 0, "faults": [f"no answer within {timeout_s:.0f} s"]}
+        return {"frames": 0, "faults": [f"no result within {timeout_s:.0f} s"]}
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return {"frames": 0, "faults": [f"the process ended with {done.returncode}: {last}"]}
+        return {"frames": 0, "faults": [f"the process exited with code {done.returncode}: {last}"]}
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def main(saved_model: str, *frames: str) -> None:
-    """Load, answer every frame through both signatures, and print what was wrong."""
+    """Loads the model, predicts every frame with both signatures, and prints the faults as JSON."""
     from pipe_seg.inference.saved_model import LoadedModel
 
     model = LoadedModel(Path(saved_model))
     faults = []
     for path in frames:
         faults += [f"{Path(path).name}: {fault}" for fault in _faults(model, Path(path).read_bytes())]
-    spent = [_milliseconds(model, Path(path).read_bytes()) for path in frames]
-    middle = round(statistics.median(spent), 1) if spent else None
-    print(json.dumps({"frames": len(frames), "faults": faults, "milliseconds": middle}))
+    latencies = [_milliseconds(model, Path(path).read_bytes()) for path in frames]
+    median = round(statistics.median(latencies), 1) if latencies else None
+    print(json.dumps({"frames": len(frames), "faults": faults, "milliseconds": median}))
 
 
 def _milliseconds(model: Any, image_bytes: bytes) -> float:
@@ -62,11 +61,11 @@ def _faults(model: Any, image_bytes: bytes) -> list[str]:
     if not np.isfinite(probability).all() or probability.min() < 0 or probability.max() > 1:
         faults.append("probabilities outside 0…1")
     if mask.shape != image.shape[:2] or not set(np.unique(mask)) <= {0, 255}:
-        faults.append("predict_bytes does not answer with a 0/255 mask of the frame's size")
+        faults.append("predict_bytes does not return a 0/255 mask of the frame's size")
     elif abs(float((mask > 0).mean()) - float(answer["defect_area_fraction"][0])) > TOLERANCE:
-        faults.append("defect_area_fraction is not that of the mask")
+        faults.append("defect_area_fraction differs from the mask")
     if arrays.shape != (1, *image.shape[:2], 1) or not np.isfinite(arrays).all():
-        faults.append("serving_default does not answer with finite probabilities of the frame's size")
+        faults.append("serving_default does not return finite probabilities of the frame's size")
     return faults
 
 

@@ -1,4 +1,4 @@
-"""A SavedModel loaded back, to be asked frame by frame, by TensorFlow or by another runtime."""
+"""Loads an exported SavedModel for prediction in Python, with TensorFlow or another runtime."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,48 +11,48 @@ from pipe_seg.inference.postprocessing import Answers, InferenceOptions
 from pipe_seg.inference.signatures import Predictor
 from pipe_seg.schema import SIGNATURE_ARRAYS, SIGNATURE_BYTES
 
-Other = Callable[[Any], Answers]
+CompileNetwork = Callable[[Any], Answers]
 
 
 class LoadedModel:
-    """The two signatures of an exported model."""
+    """The two signatures of an exported model.
 
-    def __init__(self, folder: Path, other: Other | None = None, inference: InferenceOptions | None = None) -> None:
-        """Load the SavedModel in ``folder``.
+    Args:
+        folder: Folder of the SavedModel.
+        compile_network: Compiles the network for another runtime. TensorFlow runs it if None.
+        inference: Options for the compiled network.
 
-        ``other`` gives another runtime's network for the graph of ours, which is then asked as ``inference`` says.
+    Raises:
+        MachineError: The SavedModel is missing or incomplete.
+    """
 
-        Raises:
-            MachineError: it is not there, or not whole.
-        """
+    def __init__(
+        self, folder: Path, compile_network: CompileNetwork | None = None, inference: InferenceOptions | None = None
+    ) -> None:
         if not (folder / "saved_model.pb").is_file():
             raise MachineError(Problem(folder, "no SavedModel here", expected="a folder with saved_model.pb"))
         try:
             module = tf.saved_model.load(str(folder))
         except (OSError, ValueError, KeyError, IndexError, tf.errors.OpError) as error:
-            cure = "a whole copy of an exported model"
+            cure = "a complete copy of an exported model"
             raise MachineError(Problem(folder, f"SavedModel cannot be loaded: {error}", expected=cure)) from error
         self._predictor = module.predictor
-        if other and inference:
-            self._predictor = Predictor(other(module.predictor.network), inference)
+        if compile_network and inference:
+            self._predictor = Predictor(compile_network(module.predictor.network), inference)
             self._bytes, self._arrays = self._predictor.predict_bytes, self._predictor.predict_arrays
         else:
-            self._module = module  # holds what its functions need
+            self._module = module  # keeps the variables of the signatures alive
             self._bytes, self._arrays = (module.signatures[name] for name in (SIGNATURE_BYTES, SIGNATURE_ARRAYS))
 
     def probability(self, image_bytes: Any) -> Any:
-        """Give one encoded frame's probabilities, (height, width) float32, at its own size."""
+        """Returns the probabilities of one encoded frame, `(height, width)` float32, at the frame's size."""
         return self._predictor.probability(image_bytes).numpy()
 
     def predict_bytes(self, image_bytes: list[bytes]) -> dict[str, Any]:
-        """Ask the signature ``predict_bytes``: ``mask_png_bytes``, ``probability``, ``defect_area_fraction``."""
+        """Returns `mask_png_bytes`, `probability` and `defect_area_fraction` of encoded frames."""
         answer = self._bytes(image_bytes=tf.constant(image_bytes))
         return {name: value.numpy() for name, value in answer.items()}
 
     def predict_arrays(self, image: Any) -> Any:
-        """Ask ``serving_default``: (batch, height, width, 3) → probabilities (batch, height, width, 1)."""
-        return self.ask(tf.constant(image, tf.float32)).numpy()
-
-    def ask(self, image: Any) -> Any:
-        """Give tensors for tensors, as ``predict_arrays``; also inside a graph."""
-        return self._arrays(image=image)["probabilities"]
+        """Returns probabilities `(batch, height, width, 1)` for RGB frames `(batch, height, width, 3)` 0…255."""
+        return self._arrays(image=tf.constant(image, tf.float32))["probabilities"].numpy()

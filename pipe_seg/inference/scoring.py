@@ -1,4 +1,4 @@
-"""Labelled frames against any model that can be asked: one way to count, for training and evaluation."""
+"""Scores a model on labelled frames; training and evaluation count pixels with the same functions."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -10,21 +10,21 @@ from pipe_seg.annotations import raster
 from pipe_seg.nn.scores import Counts, FrameScore
 from pipe_seg.schema import Annotation, Box
 
-Ask = Callable[[Any], Any]
+Predict = Callable[[Any], Any]
 
 
-def score_frames(ask: Ask, examples: Iterable[dict[str, Any]]) -> list[FrameScore]:
-    """Give one ``FrameScore`` a frame, at the frame's own resolution.
+def score_frames(predict: Predict, examples: Iterable[dict[str, Any]]) -> list[FrameScore]:
+    """Returns one `FrameScore` per frame, at the frame's own resolution.
 
     Args:
-        ask: encoded frame → probabilities (height, width) float32.
-        examples: TFDS examples with ``image`` still encoded, as ``data.examples.load`` gives them.
+        predict: Maps an encoded frame to probabilities `(height, width)` float32.
+        examples: TFDS examples whose `image` is still encoded, as `data.examples.load` returns them.
     """
-    return [score_frame(np.asarray(ask(example["image"])), example) for example in examples]
+    return [score_frame(np.asarray(predict(example["image"])), example) for example in examples]
 
 
 def score_frame(probability: np.ndarray, example: dict[str, Any]) -> FrameScore:
-    """Count one frame's probabilities against its mask."""
+    """Returns the score of `(height, width)` float32 probabilities against the mask of `example`."""
     return FrameScore.of(
         probability,
         np.asarray(example["segmentation_mask"])[..., 0],
@@ -35,15 +35,15 @@ def score_frame(probability: np.ndarray, example: dict[str, Any]) -> FrameScore:
 
 
 def box_counts(boxes: Iterable[Box], mask: np.ndarray) -> Counts | None:
-    """Count boxes, filled in, against ``mask`` (height, width) {0, 1}; None where there are none."""
-    bare = tuple(replace(box, refined=False) for box in boxes)
-    if not bare:
+    """Returns the counts of filled boxes against a `(height, width)` {0, 1} mask; None without boxes."""
+    unrefined = tuple(replace(box, refined=False) for box in boxes)
+    if not unrefined:
         return None
-    filled = raster.rasterise(Annotation(bare), *mask.shape)
+    filled = raster.rasterise(Annotation(unrefined), *mask.shape)
     tp = int((filled & mask).sum())
     return Counts(tp, int(filled.sum()) - tp, int(mask.sum()) - tp)
 
 
 def text(value: Any) -> str:
-    """Give a TFDS text feature as ``str``."""
+    """Returns a TFDS text feature as `str`."""
     return bytes(np.asarray(value).item()).decode("utf-8")

@@ -1,4 +1,4 @@
-"""Requests that TF Serving replays before a version counts as available."""
+"""Warm-up requests: TF Serving replays them before a version becomes available."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ PATH = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
 def write(saved_model: Path) -> None:
-    """Write one grey frame for each signature into the file ``PATH``."""
+    """Writes one grey frame for each signature into the file `PATH`."""
     frame = images.grey_frame()
     jpeg = images.encode(frame, ".jpg")
     requests = [
@@ -34,14 +34,14 @@ def write(saved_model: Path) -> None:
 
 
 def read(saved_model: Path) -> Iterator[tuple[str, Any]]:
-    """Give signature and input, an array or a list of encoded frames, of each request.
+    """Yields the signature and the input, an array or a list of encoded frames, of each request.
 
     Raises:
-        RefusedError: there is no such file.
+        RefusedError: The file is missing.
     """
     path = saved_model / PATH
     if not path.is_file():
-        raise RefusedError(Problem(path, "missing", expected="warm-up requests, as an export writes them"))
+        raise RefusedError(Problem(path, "missing", expected="warm-up requests, which `export` writes"))
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         signature = request.model_spec.signature_name

@@ -10,11 +10,11 @@ from pipe_seg.nn import models
 
 
 def fold(section: ModelSection, trained: keras.Model, *, precision: str = "float32") -> keras.Model:
-    """Give an inference network that answers as ``trained`` does with ``training=False``.
+    """Returns an inference network whose output equals ``trained`` with ``training=False``.
 
     Args:
-        section: what ``trained`` was built from.
-        trained: a model from ``models.build``.
+        section: The section from which ``trained`` was built.
+        trained: A model from ``models.build``.
         precision: ``float32`` or ``bfloat16``, as in ``models.build``.
     """
     folded = models.build(section, precision=precision, folded=True)
@@ -23,7 +23,7 @@ def fold(section: ModelSection, trained: keras.Model, *, precision: str = "float
 
 
 def refill(folded: keras.Model, trained: keras.Model) -> None:
-    """Copy the weights of ``trained`` into a network made by ``fold``, folding on the way."""
+    """Writes the folded weights of ``trained`` into a network that ``fold`` made."""
     sources = {layer.name: layer for layer in trained.layers}
     for layer in folded.layers:
         if layer.weights:
@@ -31,14 +31,12 @@ def refill(folded: keras.Model, trained: keras.Model) -> None:
 
 
 def _folded_weights(convolution: Any, norm: Any, target: Any) -> list[np.ndarray]:
-    """Give kernel·γ/√(σ²+ε) and β − μ·γ/√(σ²+ε); anything without batch normalisation as it is.
-
-    A channel of a depthwise kernel (height, width, channels, 1) is its last axis but one.
-    """
+    """Returns kernel·γ/√(σ²+ε) and β − μ·γ/√(σ²+ε), or the weights unchanged without batch normalisation."""
     weights = convolution.get_weights()
     if norm is None or len(weights) == len(target.weights):
         return list(weights)
     gamma, beta, mean, variance = (value.astype(np.float64) for value in norm.get_weights())
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    along = scale[:, None] if isinstance(convolution, keras.layers.DepthwiseConv2D) else scale
-    return [(weights[0] * along).astype(np.float32), (beta - mean * scale).astype(np.float32)]
+    # A depthwise kernel (height, width, channels, 1) has its channels on the last axis but one.
+    channel_scale = scale[:, None] if isinstance(convolution, keras.layers.DepthwiseConv2D) else scale
+    return [(weights[0] * channel_scale).astype(np.float32), (beta - mean * scale).astype(np.float32)]

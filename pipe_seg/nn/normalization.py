@@ -8,29 +8,27 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("pipe_seg")
 class FusedBatchNormalization(keras.layers.Layer):
-    """Batch normalisation over (batch, height, width); channels last.
+    """Batch normalisation over (batch, height, width), channels last.
 
-    Gives ``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` in the dtype of the input. Statistics,
-    gamma and beta are float32 whatever the input is (Ioffe & Szegedy, arXiv 1502.03167).
+    Computes ``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` in the dtype of the input. Statistics, gamma and
+    beta are always float32 (Ioffe & Szegedy, arXiv 1502.03167).
 
-    On TensorFlow it is one fused kernel, because Keras's own layer spells the same sum out in many
-    bfloat16 passes over memory and takes most of a training step. Elsewhere it is written in
-    ``keras.ops``; a test holds the two together. With several replicas the statistics in training are
-    those of the whole batch, not of one replica's share. Moving statistics only take finite values.
+    On TensorFlow it is one fused kernel: Keras's own layer makes many bfloat16 passes over memory and takes most of
+    a training step. Other backends use ``keras.ops``; a test compares the two. With several replicas the training
+    statistics are those of the global batch. Values that are not finite never enter the moving statistics.
 
     Args:
-        momentum: share of the old moving statistics kept at each training step, 0…1.
-        epsilon: added to the variance; the fused kernel needs more than 1.001e-5.
+        momentum: Fraction of the old moving statistics kept at each training step, 0…1.
+        epsilon: Added to the variance; the fused kernel needs more than 1.001e-5.
     """
 
     def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, **kwargs: Any) -> None:
-        """Set the arguments; ``kwargs`` go to ``keras.layers.Layer``."""
         super().__init__(**kwargs)
         self.momentum = momentum
         self.epsilon = epsilon
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create gamma, beta and the moving statistics, one value a channel."""
+        """Creates gamma, beta and the moving statistics, one value per channel."""
         shape = (input_shape[-1],)
         weight = {"shape": shape, "dtype": "float32", "autocast": False}
         statistic = {**weight, "trainable": False, "aggregation": "mean"}
@@ -40,28 +38,28 @@ class FusedBatchNormalization(keras.layers.Layer):
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **statistic)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Normalise ``inputs`` (batch, height, width, channels); same shape and dtype come back."""
+        """Returns ``inputs`` `(batch, height, width, channels)` normalised, same shape and dtype."""
         normalise = _fused if keras.backend.backend() == "tensorflow" else _composed
         if not training:
             return normalise(self, inputs, self.moving_mean, self.moving_variance, training=False)[0]
         outputs, mean, variance = normalise(self, inputs, None, None, training=True)
-        self._follow(self.moving_mean, mean)
-        self._follow(self.moving_variance, variance)
+        self._update_moving(self.moving_mean, mean)
+        self._update_moving(self.moving_variance, variance)
         return outputs
 
-    def _follow(self, moving: Any, value: Any) -> None:
-        moved = moving * self.momentum + value * (1 - self.momentum)
-        moving.assign(ops.where(ops.isfinite(moved), moved, moving))
+    def _update_moving(self, moving: Any, value: Any) -> None:
+        updated = moving * self.momentum + value * (1 - self.momentum)
+        moving.assign(ops.where(ops.isfinite(updated), updated, moving))
 
     def get_config(self) -> dict[str, Any]:
-        """Give the arguments that rebuild this layer."""
+        """Returns the constructor arguments of this layer."""
         return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
 
 
 def _composed(
     layer: FusedBatchNormalization, inputs: Any, mean: Any, variance: Any, *, training: bool
 ) -> tuple[Any, Any, Any]:
-    """Give (outputs, mean, unbiased variance) in ``keras.ops``."""
+    """Returns (outputs, mean, unbiased variance), computed with ``keras.ops``."""
     x = ops.cast(inputs, "float32")
     unbiased = variance
     if training:
@@ -75,7 +73,7 @@ def _composed(
 def _fused(
     layer: FusedBatchNormalization, inputs: Any, mean: Any, variance: Any, *, training: bool
 ) -> tuple[Any, Any, Any]:
-    """Give (outputs, mean, unbiased variance) from TensorFlow's fused kernel."""
+    """Returns (outputs, mean, unbiased variance) from TensorFlow's fused kernel."""
     import tensorflow as tf
 
     scale, offset = tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta)
@@ -92,7 +90,7 @@ def _fused(
 
 
 def _affine(x: Any, scale: Any, offset: Any, mean: Any, variance: Any, epsilon: float) -> Any:
-    """Give scale * (x - mean) / sqrt(variance + epsilon) + offset in one pass over memory."""
+    """Returns scale * (x - mean) / sqrt(variance + epsilon) + offset in one pass over memory."""
     import tensorflow as tf
 
     return tf.raw_ops.FusedBatchNormV3(
@@ -101,14 +99,10 @@ def _affine(x: Any, scale: Any, offset: Any, mean: Any, variance: Any, epsilon: 
 
 
 def _over_replicas(x: Any, scale: Any, offset: Any, epsilon: float, context: Any) -> tuple[Any, Any, Any]:
-    """Give (outputs, mean, unbiased variance) with the statistics of all replicas' shares of the batch.
-
-    With the statistics shared, every output depends on every replica's input; the gradient is that of the
-    whole batch: γ/σ · (dy − mean(dy) − x̂ · mean(dy · x̂)) (Ioffe & Szegedy, section 3), means over all replicas.
-    """
+    """Returns (outputs, mean, unbiased variance) with the statistics of the global batch."""
     import tensorflow as tf
 
-    def over_all(*values: Any) -> list[Any]:
+    def mean_over_replicas(*values: Any) -> list[Any]:
         reduced: list[Any] = tf.unstack(context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(values)))
         return reduced
 
@@ -117,13 +111,15 @@ def _over_replicas(x: Any, scale: Any, offset: Any, epsilon: float, context: Any
         x=tf.stop_gradient(x), scale=tf.ones_like(scale), offset=tf.zeros_like(offset), mean=[], variance=[]
     )
     local_variance = local_unbiased * (count - 1) / count
-    mean, square = over_all(local_mean, local_variance + tf.square(local_mean))
+    mean, square = mean_over_replicas(local_mean, local_variance + tf.square(local_mean))
     variance = tf.maximum(square - tf.square(mean), 0.0)
 
+    # Every output depends on every replica's input: γ/σ · (dy − mean(dy) − x̂ · mean(dy · x̂)), means over all replicas
+    # (Ioffe & Szegedy, section 3).
     @tf.custom_gradient
     def normalised(x: Any, scale: Any, offset: Any) -> tuple[Any, Any]:
         def gradient(dy: Any) -> tuple[Any, Any, Any]:
-            plain, d_scale, d_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
+            dx, d_scale, d_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=dy,
                 x=x,
                 scale=scale,
@@ -133,9 +129,9 @@ def _over_replicas(x: Any, scale: Any, offset: Any, epsilon: float, context: Any
                 epsilon=epsilon,
                 is_training=False,
             )
-            share = scale * tf.math.rsqrt(variance + epsilon) / count
-            along, level = over_all(d_scale, d_offset)
-            return plain - _affine(x, share * along, share * level, mean, variance, epsilon), d_scale, d_offset
+            gain = scale * tf.math.rsqrt(variance + epsilon) / count
+            scale_mean, offset_mean = mean_over_replicas(d_scale, d_offset)
+            return dx - _affine(x, gain * scale_mean, gain * offset_mean, mean, variance, epsilon), d_scale, d_offset
 
         return _affine(x, scale, offset, mean, variance, epsilon), gradient
 

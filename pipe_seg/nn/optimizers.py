@@ -1,4 +1,4 @@
-"""Optimizers by their configured name."""
+"""Optimizers by the name in the configuration."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from pipe_seg.config import Optimizer
 
 
 def build(optimizer: Optimizer, learning_rate: Any) -> keras.optimizers.Optimizer:
-    """Give the optimizer that ``optimizer`` names.
+    """Returns the optimizer that ``optimizer`` names.
 
     Args:
-        optimizer: one member of the tagged union in the configuration.
-        learning_rate: a float or a ``keras.optimizers.schedules.LearningRateSchedule``.
+        optimizer: One member of the tagged union in the configuration.
+        learning_rate: A float or a ``keras.optimizers.schedules.LearningRateSchedule``.
     """
     arguments = optimizer.model_dump(exclude={"name"})
     if optimizer.name == "sgd":
@@ -24,14 +24,14 @@ def build(optimizer: Optimizer, learning_rate: Any) -> keras.optimizers.Optimize
 
 @keras.saving.register_keras_serializable("pipe_seg")
 class FusedAdamW(keras.optimizers.AdamW):
-    """AdamW (Loshchilov & Hutter, arXiv 1711.05101) whose update is one kernel on TensorFlow.
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101) with the update as one kernel on TensorFlow.
 
-    The moments and the result are those of ``keras.optimizers.AdamW``; only the number of passes over
-    memory differs. On other backends it is that class.
+    Moments and result equal those of ``keras.optimizers.AdamW`` with fewer passes over memory. Other backends use that
+    class.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Move ``variable`` one step against ``gradient``."""
+        """Updates ``variable`` by one step against ``gradient``."""
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return

@@ -1,4 +1,4 @@
-"""The learning rate over the steps of a training."""
+"""Learning-rate schedules."""
 
 import math
 from typing import Any, Literal
@@ -11,21 +11,19 @@ Schedule = Literal["cosine", "constant"]
 
 @keras.saving.register_keras_serializable("pipe_seg")
 class Rate(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear warm-up from 0, then cosine decay (Loshchilov & Hutter, arXiv 1608.03983) or a constant rate.
+    """Linear warm-up from 0, then cosine decay (Loshchilov & Hutter, arXiv 1608.03983) or a constant rate.
 
-    What is given is multiplied by ``scale``, a variable, for what is only known while training:
-    numbers that are not finite.
+    The variable ``scale`` multiplies the rate; training lowers it when it rolls back to a checkpoint.
 
     Args:
         schedule: ``cosine`` or ``constant``.
-        peak: the rate after the warm-up.
-        steps: the length of the training.
-        warmup_share: share of ``steps`` over which the rate rises.
-        final_share: what is left of the peak at the end of a cosine.
+        peak: Rate after the warm-up.
+        steps: Length of the training in steps.
+        warmup_share: Fraction of ``steps`` over which the rate rises.
+        final_share: Fraction of ``peak`` that remains at the end of a cosine.
     """
 
     def __init__(self, schedule: Schedule, peak: float, steps: int, warmup_share: float, final_share: float) -> None:
-        """Keep the arguments and make ``scale``, 1."""
         self.arguments = {
             "schedule": schedule,
             "peak": peak,
@@ -40,13 +38,13 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         self._lowest = final_share if schedule == "cosine" else 1.0
 
     def __call__(self, step: Any) -> Any:
-        """Give the rate of step number ``step``, from 0: a float32 scalar."""
+        """Returns the rate of step number ``step``, from 0: a float32 scalar."""
         step = ops.cast(step, "float32")
         done = ops.clip((step - self._warmup) / self._decay, 0.0, 1.0)
         share = self._lowest + (1.0 - self._lowest) * 0.5 * (1.0 + ops.cos(math.pi * done))
-        rising = step / max(self._warmup, 1)
-        return self._peak * ops.where(step < self._warmup, rising, share) * self.scale
+        warmup_fraction = step / max(self._warmup, 1)
+        return self._peak * ops.where(step < self._warmup, warmup_fraction, share) * self.scale
 
     def get_config(self) -> dict[str, Any]:
-        """Give the arguments that rebuild it, with ``scale`` 1."""
+        """Returns the constructor arguments; ``scale`` is not among them and starts at 1."""
         return self.arguments

@@ -1,6 +1,6 @@
-"""Scores in numpy: from counts of pixels to the numbers of a report, with their intervals.
+"""Scores in numpy: from pixel counts to the figures of a report, with their intervals.
 
-Golden values, worked out by hand, stand in ``tests/golden``.
+``tests/golden`` holds values computed by hand.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ Empty = Literal["skip", "one", "zero"]
 
 @dataclass(frozen=True)
 class Counts:
-    """Pixels of one image, or summed over several."""
+    """Pixel counts of one image, or summed over several."""
 
     tp: int
     fp: int
@@ -25,36 +25,36 @@ class Counts:
     tn: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        """Give the counts of both together."""
+        """Returns the sum of both counts."""
         return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
 
     @property
     def iou(self) -> float:
-        """TP/(TP + FP + FN); NaN when nothing is true and nothing claimed."""
+        """TP/(TP + FP + FN); NaN without true or predicted pixels."""
         return _ratio(self.tp, self.tp + self.fp + self.fn)
 
     @property
     def dice(self) -> float:
-        """2·TP/(2·TP + FP + FN); NaN when nothing is true and nothing claimed."""
+        """2·TP/(2·TP + FP + FN); NaN without true or predicted pixels."""
         return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     @property
     def precision(self) -> float:
-        """TP/(TP + FP); NaN when nothing is claimed."""
+        """TP/(TP + FP); NaN without predicted pixels."""
         return _ratio(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
-        """TP/(TP + FN); NaN when nothing is true."""
+        """TP/(TP + FN); NaN without true pixels."""
         return _ratio(self.tp, self.tp + self.fn)
 
 
 @dataclass(frozen=True)
 class FrameScore:
-    """What one frame adds to a report, for every threshold at once.
+    """Pixel counts of one frame at all thresholds.
 
-    ``positives`` and ``negatives``: (1001,) int64, how many defect and background pixels have a
-    probability in [k/1000, (k+1)/1000); ``labels``: class ids in the truth.
+    ``positives`` and ``negatives``: `(1001,)` int64, how many defect and background pixels have a probability in
+    [k/1000, (k+1)/1000); ``labels``: class ids in the truth.
     """
 
     file_name: str
@@ -67,7 +67,7 @@ class FrameScore:
     def of(
         cls, probability: np.ndarray, mask: np.ndarray, file_name: str, group_id: str, labels: tuple[int, ...]
     ) -> "FrameScore":
-        """Count ``probability`` (height, width) float32 against ``mask`` {0, 1} of the same shape."""
+        """Returns the counts of ``probability`` `(height, width)` float32 against ``mask`` {0, 1}, same shape."""
         level = level_of(probability)
         truth = mask.astype(bool)
         positives = np.bincount(level[truth], minlength=LEVELS + 1)
@@ -75,14 +75,14 @@ class FrameScore:
         return cls(file_name, group_id, labels, positives, negatives)
 
     def counts(self, threshold: float) -> Counts:
-        """Give the counts of the mask p ≥ ``threshold``, a multiple of 0.001."""
+        """Returns the counts of the mask p ≥ ``threshold``, a multiple of 0.001."""
         k = round(threshold * LEVELS)
         tp, fp = int(self.positives[k:].sum()), int(self.negatives[k:].sum())
         return Counts(tp, fp, int(self.positives.sum()) - tp, int(self.negatives.sum()) - fp)
 
 
 def level_of(probability: np.ndarray) -> np.ndarray:
-    """Give, for each value, the largest k with p ≥ float32(k/1000): exact, so a mask and a curve agree."""
+    """Returns per value the largest k with p ≥ float32(k/1000), exact: masks and curves agree."""
     level = np.clip((probability * LEVELS).astype(np.int32), 0, LEVELS)
     level -= probability < THRESHOLDS[level]
     above = np.minimum(level + 1, LEVELS)
@@ -90,14 +90,14 @@ def level_of(probability: np.ndarray) -> np.ndarray:
 
 
 def image_mean(values: Sequence[float] | np.ndarray, empty: Empty = "skip") -> float:
-    """Give the mean over images; NaN marks an empty one, and ``empty`` says what it counts as."""
+    """Returns the mean over images; ``empty`` is how NaN, which marks an empty image, counts."""
     array = np.asarray(values, np.float64)
     array = array[~np.isnan(array)] if empty == "skip" else np.nan_to_num(array, nan=float(empty == "one"))
     return float(array.mean()) if array.size else float("nan")
 
 
 def best_threshold(frames: Sequence[FrameScore]) -> float:
-    """Give the threshold with the highest image-mean IoU; on a plateau, its middle."""
+    """Returns the threshold with the highest image-mean IoU; the middle one of a plateau."""
     positives = np.stack([frame.positives for frame in frames])
     negatives = np.stack([frame.negatives for frame in frames])
     tp = positives[:, ::-1].cumsum(1)[:, ::-1]
@@ -111,19 +111,16 @@ def best_threshold(frames: Sequence[FrameScore]) -> float:
 
 
 def threshold_of_recall(frames: Sequence[FrameScore], recall: float) -> float:
-    """Give the highest threshold, 0.001 … 0.999, whose claims hold a share ``recall`` of the defect's pixels, pooled.
-
-    0.001 where none does.
-    """
-    _, found = precision_recall(frames)
-    enough = np.flatnonzero(found[1:LEVELS] >= recall)
-    return float(enough[-1] + 1 if len(enough) else 1) / LEVELS
+    """Returns the highest threshold, 0.001…0.999, with pooled pixel recall ≥ ``recall``; else 0.001."""
+    _, recalls = precision_recall(frames)
+    sufficient = np.flatnonzero(recalls[1:LEVELS] >= recall)
+    return float(sufficient[-1] + 1 if len(sufficient) else 1) / LEVELS
 
 
 def operating_point(frames: Sequence[FrameScore], threshold: float, empty: Empty = "skip") -> dict[str, float | None]:
-    """Give what a threshold finds and what it costs, pooled but for ``iou``; None where there is nothing to count.
+    """Returns the scores at a threshold, pooled over frames except ``iou``; None where undefined.
 
-    ``recall``, ``precision``; ``false_positive_rate``: share of the background that is claimed; ``iou``: image mean.
+    Keys: ``threshold``, ``recall``, ``precision``, ``false_positive_rate`` = FP/(FP + TN), ``iou`` (image mean).
     """
     counts = [frame.counts(threshold) for frame in frames]
     pooled = sum(counts[1:], counts[0])
@@ -140,31 +137,31 @@ def operating_point(frames: Sequence[FrameScore], threshold: float, empty: Empty
 def bootstrap_interval(
     values: np.ndarray, groups: Sequence[str], draws: int, seed: int, statistic: Callable[[np.ndarray], float]
 ) -> tuple[float, float]:
-    """Give the 95 % percentile interval of ``statistic`` when whole groups are drawn again.
+    """Returns the 95 % percentile bootstrap interval of ``statistic``, resampling whole groups.
 
     Args:
-        values: one row a frame.
-        groups: the scene of each frame; frames of one scene are drawn together.
-        draws: how many times.
-        seed: of the draws.
-        statistic: rows → one number.
+        values: One row per frame.
+        groups: The scene of each frame; frames of one scene are resampled together.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+        statistic: Maps rows to one number.
     """
     rows = np.asarray(values, np.float64)
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     members = [np.flatnonzero(index == group) for group in range(len(names))]
     rng = np.random.default_rng(seed)
-    drawn = []
+    estimates = []
     for _ in range(draws):
-        picked = rng.integers(0, len(members), len(members))
-        drawn.append(statistic(rows[np.concatenate([members[group] for group in picked])]))
-    low, high = np.nanpercentile(drawn, [2.5, 97.5]) if np.isfinite(drawn).any() else (np.nan, np.nan)
+        sample = rng.integers(0, len(members), len(members))
+        estimates.append(statistic(rows[np.concatenate([members[group] for group in sample])]))
+    low, high = np.nanpercentile(estimates, [2.5, 97.5]) if np.isfinite(estimates).any() else (np.nan, np.nan)
     return float(low), float(high)
 
 
-def boundary_iou(mask: np.ndarray, claimed: np.ndarray, depth_px: int) -> float:
-    """Give the IoU of the bands within ``depth_px`` of each edge (Cheng et al., CVPR 2021)."""
-    band, claimed_band = _band(mask, depth_px), _band(claimed, depth_px)
-    return _ratio(int((band & claimed_band).sum()), int((band | claimed_band).sum()))
+def boundary_iou(mask: np.ndarray, prediction: np.ndarray, depth_px: int) -> float:
+    """Returns the IoU of the bands within ``depth_px`` of each edge (Cheng et al., CVPR 2021)."""
+    true_band, predicted_band = _band(mask, depth_px), _band(prediction, depth_px)
+    return _ratio(int((true_band & predicted_band).sum()), int((true_band | predicted_band).sum()))
 
 
 def _band(mask: np.ndarray, depth_px: int) -> np.ndarray:
@@ -173,22 +170,22 @@ def _band(mask: np.ndarray, depth_px: int) -> np.ndarray:
     return np.asarray(mask.astype(bool) & (eroded == 0))
 
 
-def surface_dice(mask: np.ndarray, claimed: np.ndarray, tolerance_px: float) -> float:
-    """Give the share of both outlines that lies within ``tolerance_px`` of the other (Nikolov et al., 2018).
+def surface_dice(mask: np.ndarray, prediction: np.ndarray, tolerance_px: float) -> float:
+    """Returns the share of both outlines within ``tolerance_px`` of the other (Nikolov et al., 2018).
 
-    NaN when both are empty, 0 when one is. Outlines are those of marching squares: every block of 2 x 2
-    pixels that is neither full nor empty is an element, as long as the line through it.
+    NaN when both are empty, 0 when one is. Outlines are those of marching squares: every block of 2 x 2 pixels that is
+    neither full nor empty is an element, as long as the line through it.
     """
-    if not mask.any() or not claimed.any():
-        return float("nan") if not mask.any() and not claimed.any() else 0.0
-    first, second = _outline(mask), _outline(claimed)
+    if not mask.any() or not prediction.any():
+        return float("nan") if not mask.any() and not prediction.any() else 0.0
+    first, second = _outline(mask), _outline(prediction)
     to_first, to_second = _distance(first > 0), _distance(second > 0)
     near = first[to_second <= tolerance_px].sum() + second[to_first <= tolerance_px].sum()
     return float(near / (first.sum() + second.sum()))
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
-    """Give the length of the outline in each 2 x 2 block, (height + 1, width + 1) float64."""
+    """Returns the length of the outline in each 2 x 2 block, `(height + 1, width + 1)` float64."""
     padded = np.pad(mask.astype(np.int32), 1)
     code = padded[:-1, :-1] * 8 + padded[:-1, 1:] * 4 + padded[1:, :-1] * 2 + padded[1:, 1:]
     short, straight, crossed = np.sqrt(0.5), 1.0, np.sqrt(2.0)
@@ -205,7 +202,7 @@ def _distance(elements: np.ndarray) -> np.ndarray:
 
 
 def precision_recall(frames: Sequence[FrameScore]) -> tuple[np.ndarray, np.ndarray]:
-    """Give pooled (precision, recall), (1001,) each, for thresholds 0, 0.001 … 1."""
+    """Returns pooled (precision, recall), `(1001,)` each, for thresholds 0, 0.001 … 1."""
     positives = np.sum([frame.positives for frame in frames], axis=0)
     negatives = np.sum([frame.negatives for frame in frames], axis=0)
     tp, fp = positives[::-1].cumsum()[::-1], negatives[::-1].cumsum()[::-1]
@@ -214,14 +211,14 @@ def precision_recall(frames: Sequence[FrameScore]) -> tuple[np.ndarray, np.ndarr
 
 
 def average_precision(frames: Sequence[FrameScore]) -> float:
-    """Give the area under the pooled curve: the sum of precision times the step in recall."""
+    """Returns the area under the pooled curve: the sum of precision times the step in recall."""
     precision, recall = precision_recall(frames)
     steps = recall - np.append(recall[1:], 0.0)
     return float((precision * steps).sum())
 
 
 def calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
-    """Give the expected calibration error over equal bins: mean |confidence − frequency| by pixels."""
+    """Returns the expected calibration error over equal bins: mean |confidence − frequency| by pixels."""
     confidence, frequency, share = reliability(probability, truth, bins)
     return float(sum(abs(p - y) * n for p, y, n in zip(confidence, frequency, share, strict=True)))
 
@@ -229,7 +226,7 @@ def calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 15
 def reliability(
     probability: np.ndarray, truth: np.ndarray, bins: int = 15
 ) -> tuple[list[float], list[float], list[float]]:
-    """Give, for each equal bin that has pixels, the mean probability, how often it was true, its share of pixels."""
+    """Returns mean probability, frequency of truth and pixel share of each equal bin that has pixels."""
     index = np.minimum((probability * bins).astype(int), bins - 1)
     number = np.bincount(index, minlength=bins)
     confidence = np.bincount(index, probability, minlength=bins)

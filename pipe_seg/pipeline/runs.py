@@ -1,11 +1,12 @@
-"""A run's folder: made, found, listed, compared."""
+"""Run folders: made, found, listed, compared."""
 
 import json
+import os
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,22 +18,27 @@ import yaml
 from pipe_seg import config, disk
 from pipe_seg.artifacts import Evaluation, InfraBlessing, Model, TrainedModel
 from pipe_seg.config import Config
-from pipe_seg.data.training_data import TrainingData
-from pipe_seg.errors import ConfigError, PipeSegError, Problem
+from pipe_seg.errors import ConfigError, MachineError, PipeSegError, Problem
 
 PERSON = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "opencv-python-headless")
+CLONE = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder."""
+    """One training: a run's folder, or that of a stage of a recipe."""
 
     path: Path
 
     @property
+    def name(self) -> str:
+        """The folder's name; that of a stage follows its run's."""
+        return "/".join(self.path.parts[-3:]) if self.path.parent.name == "stages" else self.path.name
+
+    @property
     def checkpoints(self) -> Path:
-        """The folder of what ``--resume`` goes on from."""
+        """The folder that ``--resume`` continues from."""
         return self.path / "checkpoints"
 
     @property
@@ -42,7 +48,7 @@ class Run:
 
     @property
     def trained(self) -> TrainedModel:
-        """What the trainer left."""
+        """The trainer's artifact."""
         return TrainedModel(self.path / "trainer")
 
     @property
@@ -57,7 +63,7 @@ class Run:
 
     @property
     def infra(self) -> InfraBlessing:
-        """Whether it answers in a fresh process."""
+        """Whether the model answers in a fresh process."""
         return InfraBlessing(self.path / "infra_validator")
 
     @property
@@ -67,77 +73,116 @@ class Run:
 
     @property
     def info(self) -> dict[str, Any]:
-        """``run.json``: command, dataset, code, packages, device."""
-        return dict(json.loads((self.path / "run.json").read_text("utf-8")))
+        """``run.json``: command, data, code, packages, device.
+
+        Raises:
+            MachineError: It cannot be read, or does not hold what a run records.
+        """
+        path = self.path / "run.json"
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise MachineError(Problem(path, f"cannot be read: {error}", expected="a whole run")) from error
+        if not isinstance(found, dict) or "dataset" not in found:
+            raise MachineError(Problem(path, "is not the record of a run", expected="a whole run"))
+        return found
 
     @property
     def scores(self) -> dict[str, Any] | None:
-        """``evaluator/scores.json``, or None before evaluation."""
+        """``evaluator/scores.json``, or None before evaluation.
+
+        Raises:
+            MachineError: It cannot be read.
+        """
         return self.evaluation.scores if self.evaluation.path.is_dir() else None
 
+    @property
+    def keys(self) -> set[str]:
+        """The keys of the datasets and stages that it uses; none where they cannot be read."""
+        try:
+            info = self.info
+            stages = {stage["key"] for stage in info.get("stages", []) if stage.get("key")}
+            return {dataset["key"] for dataset in info.get("datasets", {}).values()} | stages
+        except (PipeSegError, KeyError, TypeError, AttributeError):
+            return set()
 
-def start(
-    settings: Config,
-    *,
-    runs: Path,
-    person: str,
-    init: Run | None,
-    data: TrainingData,
-    manual_dir: Path | None,
-) -> Run:
-    """Make the run's folder with ``config.yaml`` and ``run.json``."""
+
+def new_folder(runs: Path, person: str, what: str) -> Path:
+    """Makes and returns the folder of a new run, named by time, person and what is trained.
+
+    Raises:
+        ConfigError: ``person`` is not a name in Latin letters.
+        MachineError: It cannot be written.
+    """
     if not PERSON.fullmatch(person):
         raise ConfigError(Problem("--name", "not a name", got=person, expected="Latin letters, digits, - and _"))
-    stamp = f"{datetime.now():%Y%m%d-%H%M%S}_{person}_{data.name}"
     with disk.environment(runs):
         runs.mkdir(parents=True, exist_ok=True)
-        path = next(path for path in _candidates(runs, stamp) if _make(path))
-        (path / "config.yaml").write_text(settings.to_yaml(), "utf-8")
-        disk.write_json(
-            path / "run.json",
-            {
-                "command": sys.argv,
-                "name": person,
-                "dataset": data.full_name,
-                "manual_dir": str(manual_dir.absolute()) if manual_dir else None,
-                "data_digest": data.digest,
-                "data": data.splits,
-                "init": str(init.path.absolute()) if init else None,
-                "preset": settings.preset,
-                "unlocked": list(settings.unlocked),
-                **machine(),
-            },
+        return next(
+            path for path in _candidates(runs, f"{datetime.now():%Y%m%d-%H%M%S}_{person}_{what}") if _make(path)
         )
-    return Run(path)
+
+
+def record(folder: Path, settings: Config, facts: Mapping[str, Any]) -> Run:
+    """Writes ``config.yaml`` and ``run.json`` into a run's folder: the facts, the command and the machine.
+
+    Raises:
+        MachineError: They cannot be written.
+    """
+    with disk.environment(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        disk.write_text(folder / "config.yaml", settings.to_yaml())
+        chosen = {"preset": settings.preset, "unlocked": list(settings.unlocked)}
+        disk.write_json(folder / "run.json", {**facts, **chosen, "command": sys.argv, **machine()})
+    return Run(folder)
 
 
 def resumed(run: Run) -> None:
-    """Write down that a run goes on, with the command, the code and the machine."""
+    """Adds to ``run.json`` that a run goes on, with the command, the code and the machine."""
     entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **machine()}
     with disk.environment(run.path):
         disk.write_json(run.path / "run.json", run.info | {"resumed": [*run.info.get("resumed", []), entry]})
 
 
 def machine() -> dict[str, Any]:
-    """Give the commit, the versions of what computes, and the device."""
+    """Returns the commit, the versions of the packages that compute, and the device."""
     from pipe_seg import devices
 
     return {
-        "commit": _commit(),
+        **_commit(),
         "packages": {package: metadata.version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "device": devices.description(),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "TensorFlow's default"),
     }
 
 
+def _commit() -> dict[str, Any]:
+    """Returns the commit of the project's own clone and whether its code was changed since; None for an install."""
+    top = _git("rev-parse", "--show-toplevel")
+    own = top is not None and Path(top) == CLONE and _git("ls-files", "pipe_seg/__init__.py")
+    if not own:
+        return {"commit": None, "uncommitted_changes": None}
+    changed = _git("status", "--porcelain", "--", "pipe_seg", "tfds_builders", "cli.py")
+    return {"commit": _git("rev-parse", "HEAD") or None, "uncommitted_changes": bool(changed)}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(CLONE), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
 def find_unfinished(reference: str, runs: Path) -> Run:
-    """Give the run that ``--resume`` names: a path, a name in ``runs``, or ``last``: the newest that is not finished.
+    """Returns the run that ``--resume`` names: a path, a name in ``runs``, or ``last``: the newest unfinished one.
 
     Raises:
-        ConfigError: there is none, or it is finished.
+        ConfigError: There is none, or it is finished.
     """
     if reference == "last":
-        unfinished = [run for run in list_runs(runs) if not run.finished]
+        unfinished = [run for run in list_runs(runs) if run.keys and not run.finished]
         if unfinished:
             return unfinished[-1]
         raise ConfigError(Problem(runs, "no run here is unfinished", expected="--init RUN to begin from its weights"))
@@ -148,19 +193,15 @@ def find_unfinished(reference: str, runs: Path) -> Run:
     return run
 
 
-def same_unfinished(settings: Config, runs: Path, data: TrainingData, init: Run | None) -> Run | None:
-    """Give the newest unfinished run with this very configuration, data and start."""
-    begun = {
-        "dataset": data.full_name,
-        "data_digest": data.digest,
-        "init": str(init.path.absolute()) if init else None,
-    }
+def newest_like(runs: Path, begun: Mapping[str, Any], settings: Config | None = None) -> Run | None:
+    """Returns the newest run whose ``run.json`` holds all of ``begun``, and with this very configuration if given."""
     for run in reversed(list_runs(runs)):
         try:
-            same = run.config == settings and config.differences(begun, {key: run.info[key] for key in begun}) == {}
-        except (OSError, ValueError, KeyError, PipeSegError):
+            info = run.info
+            same = settings is None or run.config == settings
+        except PipeSegError:
             continue
-        if same and not run.finished:
+        if same and all(info.get(key) == value for key, value in begun.items()):
             return run
     return None
 
@@ -181,20 +222,11 @@ def _make(path: Path) -> bool:
     return True
 
 
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
 def find_run(reference: str, runs: Path) -> Run:
-    """Give the run that is a path, a name in ``runs``, or ``last``: the newest that was trained.
+    """Returns the run that is a path, a name in ``runs``, or ``last``: the newest that was trained.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: There is none.
     """
     if reference == "last":
         whole = [run for run in list_runs(runs) if run.trained.path.is_dir()]
@@ -207,10 +239,10 @@ def find_run(reference: str, runs: Path) -> Run:
 
 
 def find_model(reference: str, runs: Path) -> Model:
-    """Give the model of a run, or the exported model or store version at a path.
+    """Returns the model of a run, or the exported model or store version at a path.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: There is none.
     """
     path = Path(reference)
     for candidate in (path, path / "model"):
@@ -222,35 +254,32 @@ def find_model(reference: str, runs: Path) -> Model:
     return model
 
 
-def manual_dir_of(model: Model) -> Path | None:
-    """Give the folder of frames that the run of ``model`` was given; None where it was not."""
-    try:
-        found = Run(model.path.parent).info["manual_dir"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return Path(found) if found else None
+def run_of(model: Model) -> Run | None:
+    """Returns the run that a model lies in, if any."""
+    run = Run(model.path.parent)
+    return run if model.path.name == "model" and (run.path / "run.json").is_file() else None
 
 
 def list_runs(runs: Path) -> list[Run]:
-    """Give the runs in a folder, oldest first."""
+    """Returns the runs in a folder, oldest first; damaged ones too."""
     return [Run(path.parent) for path in sorted(runs.glob("*/run.json"))]
 
 
 def compare(first: Run, second: Run) -> dict[str, dict[str, tuple[Any, Any]]]:
-    """Give what differs between two runs, by part (config, run, data, training, scores) and dotted key."""
+    """Returns what differs between two runs, by part (config, run, data, training, scores) and dotted key."""
     parts = [_parts(run) for run in (first, second)]
     return {part: config.differences(parts[0][part], parts[1][part]) for part in parts[0]}
 
 
 def _parts(run: Run) -> dict[str, dict[str, Any]]:
     info = run.info
-    data = {key: info.pop(key) for key in ("dataset", "manual_dir", "data_digest")}
+    data = {key: info.pop(key, None) for key in ("dataset", "manual_dir", "data_key", "datasets")}
     trained = run.trained.record["details"] if run.trained.path.is_dir() else {}
     return {
         "config": yaml.safe_load((run.path / "config.yaml").read_text("utf-8")),
-        "run": {**info, "command": " ".join(info["command"])},
+        "run": {**info, "command": " ".join(info.get("command", []))},
         "data": {**data, **info.pop("data", {})},
-        "training": {key: value for key, value in trained.items() if key != "data_digest"},
+        "training": {key: value for key, value in trained.items() if key != "data_key"},
         "scores": _headline(run),
     }
 
@@ -263,15 +292,15 @@ def _headline(run: Run) -> dict[str, Any]:
 
 
 def previous_best(runs: Path, but: Run) -> tuple[Run, float] | None:
-    """Give the run with the highest ``iou`` on the very frames that ``but`` was scored on."""
+    """Returns the run with the highest ``iou`` on the very frames that ``but`` was scored on, and that ``iou``."""
     own = but.scores or {}
     scored = []
     for run in list_runs(runs):
         try:
             scores = run.scores
-        except (OSError, ValueError, PipeSegError):
+        except PipeSegError:
             continue
-        same = scores and all(scores.get(key) == own.get(key) for key in ("data_digest", "split", "empty"))
+        same = scores and all(scores.get(key) == own.get(key) for key in ("dataset_key", "split", "empty"))
         if run.path != but.path and scores and same and scores["headline"]["iou"]["value"]:
             scored.append((run, float(scores["headline"]["iou"]["value"])))
     return max(scored, key=lambda pair: pair[1], default=None)

@@ -1,4 +1,4 @@
-"""From the answers of all trainings to a table: each rung's scores, and what it adds to the rung below."""
+"""From the answers of all trainings to a table: each variant's scores, and what it adds to the variant below it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from pipe_seg.nn.scores import Counts, FrameScore, best_threshold
-from pipe_seg.pipeline.ablation import Result
-from pipe_seg.pipeline.plan import Plan, Rung
+from pipe_seg.pipeline.ablation import Plan, Result, Variant
 from pipe_seg.schema import CLASS_NAMES
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One rung on every scored frame: ``iou`` and ``dice`` (seeds, frames), NaN where not defined; counts likewise."""
+    """One variant on every scored frame: ``iou`` and ``dice`` `(seeds, frames)`, NaN where not defined, and counts."""
 
     iou: np.ndarray
     dice: np.ndarray
@@ -23,15 +22,15 @@ class Answers:
 
 
 def summarise(plan: Plan, results: Sequence[Result], boxes: Mapping[str, float]) -> dict[str, Any]:
-    """Give the table as plain values.
+    """Returns the table as plain values.
 
     Scores are image means at a threshold that was chosen on other frames: those of the other folds, or of the other
-    scenes; on ``split: test``, on validation. ``added`` is the difference to the mean of the rung below, with the
+    scenes; on ``split: test``, on validation. ``added`` is the difference to the mean of the variant below, with the
     95 % interval of a bootstrap that draws the same scenes and seeds anew for both.
     """
-    answers = {rung.name: _answers(plan, rung, results) for rung in plan.rungs}
-    frames = _frames(plan.rungs[0], plan.seeds[0], results)
-    rows = [_row(plan, rung, answers, frames) for rung in plan.rungs]
+    answers = {variant.name: _answers(plan, variant, results) for variant in plan.variants}
+    frames = _frames(plan.variants[0], plan.seeds[0], results)
+    rows = [_row(plan, variant, answers, frames) for variant in plan.variants]
     anchor = [boxes[frame.file_name] for frame in frames if frame.file_name in boxes]
     return {
         "frames": len(frames),
@@ -41,28 +40,30 @@ def summarise(plan: Plan, results: Sequence[Result], boxes: Mapping[str, float])
         "seeds": list(plan.seeds),
         "filled_boxes_iou": float(np.mean(anchor)) if anchor else None,
         "filled_boxes_per_class": _per_class(np.array([[boxes.get(f.file_name, np.nan) for f in frames]]), frames),
-        "rungs": rows,
+        "variants": rows,
     }
 
 
-def _of(rung: Rung, seed: int, results: Sequence[Result]) -> list[Result]:
-    return [result for result in results if result.training.rung.name == rung.name and result.training.seed == seed]
+def _of(variant: Variant, seed: int, results: Sequence[Result]) -> list[Result]:
+    return [
+        result for result in results if result.training.variant.name == variant.name and result.training.seed == seed
+    ]
 
 
-def _frames(rung: Rung, seed: int, results: Sequence[Result]) -> list[FrameScore]:
-    """Give the scored frames in a fixed order, by name."""
-    return sorted((frame for result in _of(rung, seed, results) for frame in result.frames), key=_name)
+def _frames(variant: Variant, seed: int, results: Sequence[Result]) -> list[FrameScore]:
+    """Returns the scored frames in a fixed order, by name."""
+    return sorted((frame for result in _of(variant, seed, results) for frame in result.frames), key=_name)
 
 
 def _name(frame: FrameScore) -> str:
     return frame.file_name
 
 
-def _answers(plan: Plan, rung: Rung, results: Sequence[Result]) -> Answers:
+def _answers(plan: Plan, variant: Variant, results: Sequence[Result]) -> Answers:
     counts, thresholds = [], []
     for seed in plan.seeds:
         judged: dict[str, Counts] = {}
-        for part, threshold in _parts(plan, _of(rung, seed, results)):
+        for part, threshold in _parts(plan, _of(variant, seed, results)):
             judged |= {frame.file_name: frame.counts(threshold) for frame in part}
             thresholds.append(threshold)
         counts.append([judged[name] for name in sorted(judged)])
@@ -72,7 +73,7 @@ def _answers(plan: Plan, rung: Rung, results: Sequence[Result]) -> Answers:
 
 
 def _parts(plan: Plan, results: Sequence[Result]) -> list[tuple[list[FrameScore], float]]:
-    """Give frames with the threshold that was chosen without them."""
+    """Returns frames with the threshold that was chosen without them."""
     if plan.split == "test":
         return [(result.frames, result.threshold) for result in results]
     if plan.folds:
@@ -85,13 +86,13 @@ def _parts(plan: Plan, results: Sequence[Result]) -> list[tuple[list[FrameScore]
     ]
 
 
-def _row(plan: Plan, rung: Rung, answers: Mapping[str, Answers], frames: Sequence[FrameScore]) -> dict[str, Any]:
-    own, below = answers[rung.name], plan.under(rung)
+def _row(plan: Plan, variant: Variant, answers: Mapping[str, Answers], frames: Sequence[FrameScore]) -> dict[str, Any]:
+    own, below = answers[variant.name], plan.under(variant)
     pooled = [sum(row[1:], row[0]) for row in own.counts]
     groups = [frame.group_id for frame in frames]
     return {
-        "name": rung.name,
-        "what": rung.what,
+        "name": variant.name,
+        "what": variant.what,
         "over": below,
         "iou": _mean(own.iou),
         "iou_of_seeds": np.nanmean(own.iou, 1).tolist(),
@@ -117,9 +118,9 @@ def _mean(iou: np.ndarray) -> float:
 def _interval(
     values: np.ndarray, groups: Sequence[str], plan: Plan, below: np.ndarray | None = None
 ) -> tuple[float, float]:
-    """Give the 95 % interval of the mean over (seeds, frames) when scenes and seeds are drawn again.
+    """Returns the 95 % interval of the mean over (seeds, frames) when scenes and seeds are drawn again.
 
-    With ``below`` that of the difference of the two means, both of the same draw. A clean frame that one rung leaves
+    With ``below`` that of the difference of the two means, both of the same draw. A clean frame that one variant leaves
     clean has no IoU and the other's false claim on it has 0, so frames are not subtracted one by one.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)

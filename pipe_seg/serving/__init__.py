@@ -1,1 +1,1 @@
-"""The trained network as something that can be asked."""
+"""Serving: a versioned model store and a server for it."""

@@ -94,7 +94,7 @@ def test_a_mask_of_another_size_is_refused(user: Path) -> None:
     path = user / "PipeSegmentation/masks/train/000050_0_mask.png"
     cv2.imwrite(str(path), np.zeros((100, 90), np.uint8))
     (line,) = problems(contours(user))
-    assert line == f"{path}: mask of another size than its frame (got 90x100); expected 320x256 as 000050_0.jpg"
+    assert line == f"{path}: mask size differs from its frame (got 90x100); expected 320x256 as 000050_0.jpg"
 
 
 def test_a_frame_of_no_bytes_is_named(user: Path) -> None:

@@ -445,7 +445,7 @@ def test_a_line_one_pixel_wide_comes_back(tmp_path: Path, form: str, height: int
 
 def test_yolo_says_which_holes_it_fills(tmp_path: Path) -> None:
     lost = formats.write("yolo", [("a.jpg", SIZE, Annotation((), raster.trace(ring_mask(), 3)))], tmp_path)
-    assert lost == ["a.jpg: 1 holes filled, YOLO has none"]
+    assert lost == ["a.jpg: 1 holes filled: YOLO cannot store holes"]
     assert formats.write("yolo", [("a.jpg", SIZE, Annotation((), polygons()))], tmp_path) == []
     np.testing.assert_array_equal(
         raster.rasterise(read(tmp_path, "yolo").annotation, *SIZE), np.asarray(polygon_mask())
@@ -465,5 +465,5 @@ def write_and_compare(folder: Path, form: str, drawn: Annotation) -> None:
 
 def test_a_mask_without_a_class_is_written_as_the_first_and_that_is_said(tmp_path: Path) -> None:
     lost = formats.write("coco", [("a.jpg", SIZE, Annotation(mask=ring_mask()))], tmp_path)
-    assert lost == ["a.jpg: the mask has no class of its own: written as deformation"]
+    assert lost == ["a.jpg: the mask has no single class: written as deformation"]
     np.testing.assert_array_equal(raster.rasterise(read(tmp_path, "coco").annotation, *SIZE), ring_mask())

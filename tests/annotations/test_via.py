@@ -37,7 +37,7 @@ def test_polygons_are_read_by_file(tmp_path: Path) -> None:
         ('"{""name"": ""rect"", ""x"": 1}"', RUPTURE, "not a polygon region"),
         ('"{""all_points_x"": [1, 2], ""all_points_y"": [1, 2]}"', RUPTURE, "not a contour"),
         ('"{""all_points_x"": [1, 2, 3], ""all_points_y"": [1, 2]}"', RUPTURE, "not a polygon region"),
-        ('"{""all_points_x"": [1, 2, NaN], ""all_points_y"": [1, 2, 3]}"', RUPTURE, "not plain JSON"),
+        ('"{""all_points_x"": [1, 2, NaN], ""all_points_y"": [1, 2, 3]}"', RUPTURE, "not strict JSON"),
         (SQUARE, '"{""class"": ""crack""}"', "unknown class"),
         (SQUARE, '"{}"', "unknown class"),
     ],
@@ -51,7 +51,7 @@ def test_a_fault_names_file_and_line(tmp_path: Path, shape: str, attributes: str
 
 
 def test_a_row_cut_short_is_no_clean_frame(tmp_path: Path) -> None:
-    with pytest.raises(InputDataError, match=r"via_train\.csv:2: row cut short"):
+    with pytest.raises(InputDataError, match=r"via_train\.csv:2: incomplete row"):
         via.read(write(tmp_path, "a.jpg\n"))
 
 

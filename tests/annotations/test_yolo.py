@@ -34,7 +34,7 @@ def test_a_line_of_pairs_is_a_polygon(tmp_path: Path) -> None:
 def test_a_line_that_comes_twice_counts_once_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert len(yolo.read(write(tmp_path, "2 0.5 0.5 0.2 0.2\n" * 2), SIZE).boxes) == 1
-    assert "000001.txt:2: line twice" in caplog.text
+    assert "000001.txt:2: duplicate line" in caplog.text
 
 
 def test_an_empty_file_is_a_frame_without_defects(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_an_empty_file_is_a_frame_without_defects(tmp_path: Path) -> None:
 def test_a_box_without_area_is_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert yolo.read(write(tmp_path, "2 1.0 0.36 0.0 0.2\n"), SIZE) == Annotation()
-    assert "000001.txt:1: box without area left out" in caplog.text
+    assert "000001.txt:1: box without area: ignored" in caplog.text
 
 
 @pytest.mark.parametrize(

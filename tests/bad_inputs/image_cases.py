@@ -144,12 +144,12 @@ def named_frames() -> Iterator[Case]:
     """Names and links."""
     twins = {"two suffixes": "b.png", "case": "B.jpg"}
     for name, other in twins.items():
-        yield Case(f"A twins in {name} check", boxes({other: jpeg(7)}), CHECK, 3, "two frames of one name")
+        yield Case(f"A twins in {name} check", boxes({other: jpeg(7)}), CHECK, 3, "two frames with one name")
         yield Case(f"A twins in {name} import", boxes({other: jpeg(7)}), IMPORT, 3, "b.")
     accents = boxes({"a\u0301.jpg": jpeg(7), "\u00e1.jpg": jpeg(8)})
-    yield Case("A twins in accents", accents, CHECK, 3, "two frames of one name")
-    yield Case("A newline in a name", boxes({"a\nb.jpg": jpeg(7)}), CHECK, 3, "cannot be printed")
-    yield Case("A escape in a name", boxes({"a\x1b[2J.jpg": jpeg(7)}), CHECK, 3, "cannot be printed")
+    yield Case("A twins in accents", accents, CHECK, 3, "two frames with one name")
+    yield Case("A newline in a name", boxes({"a\nb.jpg": jpeg(7)}), CHECK, 3, "unprintable")
+    yield Case("A escape in a name", boxes({"a\x1b[2J.jpg": jpeg(7)}), CHECK, 3, "unprintable")
     for name in (
         "-rf.jpg",
         "<script>alert(1)</script>.jpg".replace("/", "_"),
@@ -164,8 +164,8 @@ def named_frames() -> Iterator[Case]:
     for name, target in {"out": "/etc/passwd", "nowhere": "gone.jpg", "loop": "x.jpg"}.items():
         link = {f"{place}/x.jpg": target}
         files = boxes({}) | {"PipeBoxSegmentation/labels/train/x.txt": BOX}
-        yield Case(f"A link {name} check", files, CHECK, 3, "link that leads outside", link)
-        yield Case(f"A link {name} import", files, IMPORT, 3, "link that leads outside", link)
+        yield Case(f"A link {name} check", files, CHECK, 3, "link points outside", link)
+        yield Case(f"A link {name} import", files, IMPORT, 3, "link points outside", link)
     inside = boxes({}) | {
         "PipeBoxSegmentation/labels/train/x.txt": BOX,
         "PipeBoxSegmentation/images/train/c.jpg": jpeg(9),
@@ -229,7 +229,7 @@ def mask_sets() -> Iterator[Case]:
         orphan = contours({"a_mask.png": png(mask()), "z_mask.png": png(mask())})
         yield Case(f"B mask without a frame {verb}", orphan, argv, 3, "z_mask.png: mask without a frame")
         two = contours({"a_mask.png": png(mask()), "a.png": png(mask())})
-        yield Case(f"B two masks {verb}", two, argv, 3, "two masks of one frame")
+        yield Case(f"B two masks {verb}", two, argv, 3, "two masks for one frame")
     arrays = {
         "pickled": (array([{1: 2}], True), 6, "Python objects"),
         "of text": (b"\x93NUMPY junk", 3, "cannot be read"),

@@ -137,10 +137,10 @@ def test_splits_made_apart_are_refused(user: Path, cli: Command, tmp_path: Path)
     for name in ("PipeBoxSegmentation", "PipeSegmentation"):
         cli("data", "split", user / name, "--group-by", "name")
     told = cli("data", "build", "pbs", "--manual-dir", user, code=3, TFDS_DATA_DIR=str(tmp_path / "tfds")).stderr
-    assert "made apart from" in told
+    assert "made separately from" in told
     (user / "PipeSegmentation" / "splits.json").unlink()
     told = cli("data", "build", "pbs", "--manual-dir", user, code=3, TFDS_DATA_DIR=str(tmp_path / "tfds")).stderr
-    assert "made apart from" in told
+    assert "made separately from" in told
 
 
 def test_the_folder_s_own_split_is_kept_and_its_leaks_counted(leaky: Path, cli: Command, tmp_path: Path) -> None:
@@ -390,7 +390,7 @@ def test_a_frozen_frame_that_is_gone_is_named(user: Path, cli: Command, tmp_path
     (user / "PipeSegmentation" / "images" / "train" / "000050_0.jpg").unlink()
     build = ("data", "build", "ps", "--manual-dir", user)
     told = cli(*build, code=3, TFDS_DATA_DIR=str(tmp_path / "t")).stderr
-    assert "000050_0.jpg: listed in splits.json but not there" in told
+    assert "000050_0.jpg: listed in splits.json but missing" in told
 
 
 def test_an_unknown_runner_is_a_wrong_option(user: Path, cli: Command, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pipe_seg.errors import ConfigError, MachineError, RefusedError
 from tests.conftest import ROOT
 
 FILES = ("best.npz", "manifest.json", "state.json", "variables.data-00000-of-00001", "variables.index")
-ABOUT = {"config": {"ps": {"epochs": 40}, "seed": 1}, "data_digest": "abc"}
+ABOUT = {"config": {"ps": {"epochs": 40}, "seed": 1}, "data_key": "abc"}
 
 
 def state(step: int) -> State:
@@ -128,13 +128,13 @@ def test_where_there_never_was_one_there_is_none(tmp_path: Path) -> None:
 
 def test_another_configuration_or_dataset_is_refused_with_the_difference(tmp_path: Path) -> None:
     filled(tmp_path / "c")
-    other = {"config": {"ps": {"epochs": 50}, "seed": 1}, "data_digest": "abd"}
+    other = {"config": {"ps": {"epochs": 50}, "seed": 1}, "data_key": "abd"}
     variables = {"network": [tf.Variable(tf.zeros((50, 3)))], "optimizer": [tf.Variable(0, dtype=tf.int64)]}
     with pytest.raises(ConfigError) as caught:
         Checkpoints(tmp_path / "c", 2, variables, other).restore()
     assert [line.partition(": ")[2] for line in caught.value.lines()] == [
         "ps.epochs differs (got 50); expected 40, as it began",
-        "data_digest differs (got abd); expected abc, as it began",
+        "data_key differs (got abd); expected abc, as it began",
     ]
 
 

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from pipe_seg import images
 from pipe_seg.annotations import raster
 from pipe_seg.annotations.folders import Layout
-from pipe_seg.artifacts import Dataset
 from pipe_seg.cli import results
-from pipe_seg.components import cropper, refiner
+from pipe_seg.components import cropper
+from pipe_seg.components.refiner import proposals
 from pipe_seg.components.refiner.box_predictor import BoxPredictor
 from pipe_seg.inference.saved_model import LoadedModel
+from pipe_seg.pipeline import datasets
 from pipe_seg.pipeline import runs as run_folder
 from pipe_seg.schema import FOLDERS, Box, Frame
 from tests.conftest import TINY_FLAGS, Command
@@ -111,7 +112,7 @@ def test_crops_keep_split_and_scene(folder: Path, crops: Path, cli: Command) -> 
         assert {frame.group_id for frame in after.frames(split)} <= before.groups(split)
     cli("data", "check", crops)
     for verb in (("--replace",), ("--folds", 2, "--out", crops / "folds")):
-        assert "whose scenes their names do not tell" in cli("data", "split", crops, *verb, code=2).stderr
+        assert "whose names do not say which scene they show" in cli("data", "split", crops, *verb, code=2).stderr
     told = cli("data", "crop", "--manual-dir", folder, "--out", crops, code=5).stderr
     assert "exists already" in told
     assert "no contours here" in cli("data", "crop", "--manual-dir", folder / "none", "--out", "x", code=2).stderr
@@ -139,7 +140,7 @@ def test_what_ps_leaves_out_is_not_cropped_either(cut: Path, cli: Command, tmp_p
     assert made
     assert not [name for name in made if name.startswith(("000054", "000099"))]
     assert not (out / FOLDERS["ps"] / "labels").exists()
-    assert (out / FOLDERS["ps"] / "LICENSE").read_text() == "mine alone"
+    assert (out / "LICENSE").read_text() == "mine alone"
     cli("data", "check", out)
 
 
@@ -155,8 +156,9 @@ def test_a_score_in_boxes_says_so_and_is_no_blessing(cropped_runs: Path) -> None
     assert not run.evaluation.blessed
     assert "boxes cut out of their frames" in run.evaluation.record["details"]["reason"]
     assert "each in a box cut out of its frame" in results.summary(run)
-    assert "data refine" in results.next_steps(run, "ps")
-    data = Dataset(Path(run.model.record["inputs"]["tuning"]))
+    assert "data refine" in results.next_steps(run, cropped_runs)
+    data = datasets.data_of(run).contours
+    assert data.key == run.model.record["inputs"]["tuning"]
     assert data.crop_margin == 0.25
     assert "Boxes cut out of" in (data.path / "DATA_CARD.md").read_text("utf-8")
 
@@ -214,12 +216,12 @@ def test_what_is_found_is_held_against_contours_that_were_held_out(folder: Path)
             boxes[raster.inside(box, *truth.shape)] = box.label in frame.labels
         found.append((truth & boxes).sum() / truth.sum())
         filled.append((truth & boxes).sum() / (truth | boxes).sum())
-    everything, nothing = (refiner.Gates(dict.fromkeys(range(6), fill), 0, 0) for fill in ((0, 1), (2, 2)))
-    told = refiner.check(layout, asked=asked, gates=everything)
+    everything, nothing = (proposals.Gates(dict.fromkeys(range(6), fill), 0, 0) for fill in ((0, 1), (2, 2)))
+    told = proposals.check(layout, predictor=asked, gates=everything)
     assert told["frames"] == len(frames) > 2
     assert told["iou"] == told["iou_accepted"] == pytest.approx(np.mean(found))
     assert told["filled_boxes_iou"] == pytest.approx(np.mean(filled))
-    assert refiner.check(layout, asked=asked, gates=nothing)["iou_accepted"] is None
+    assert proposals.check(layout, predictor=asked, gates=nothing)["iou_accepted"] is None
 
 
 def test_boxes_are_refined_by_it_and_nobody_serves_it(
@@ -228,8 +230,8 @@ def test_boxes_are_refined_by_it_and_nobody_serves_it(
     out = tmp_path / "refined"
     command = ("data", "refine", "last", "--runs", cropped_runs, "--manual-dir", folder)
     told = cli(*command, "--out", out).stdout
-    assert "validation: IoU" in told
-    assert "Validation: IoU" in (out / "refine.html").read_text("utf-8")
+    assert "validation: what is found in the boxes of" in told
+    assert "alidation: what is found in the boxes of" in (out / "refine.html").read_text("utf-8")
     cli("data", "check", out)
     images_of = folder / FOLDERS["ps"] / "images" / "val"
     told = cli("predict", "last", images_of, "--runs", cropped_runs, "--out", tmp_path / "predicted").stderr

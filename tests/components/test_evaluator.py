@@ -2,19 +2,26 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipe_seg.artifacts import Evaluation
 from pipe_seg.components import evaluator, export
 from pipe_seg.components.evaluator.frames import BOUNDARY_SHARE_OF_DIAGONAL, FrameResult
 from pipe_seg.components.evaluator.tables import summarise
 from pipe_seg.config import EvaluatorSection, ModelSection
+from pipe_seg.data import examples as data
+from pipe_seg.data import lineage
 from pipe_seg.nn import folding, models, scores
 from pipe_seg.nn.scores import FrameScore
+from pipe_seg.pipeline import datasets
+from pipe_seg.pipeline.runs import Run
 from tests import golden
 from tests.conftest import TINY_FLAGS
 
@@ -29,6 +36,7 @@ def judged(
     rendered: bool = False,
     cropped: bool = False,
     n_learnt: int = 0,
+    n_groups: int = 12,
 ) -> dict[str, Any]:
     return {
         "headline": {"iou": {"value": iou}},
@@ -38,6 +46,7 @@ def judged(
         "cropped": cropped,
         "n_learnt": n_learnt,
         "n_images": 12,
+        "n_groups": n_groups,
     }
 
 
@@ -47,7 +56,9 @@ def judged(
         (judged(0.40), True, "iou 0.400"),
         (judged(0.40, boxes=None), True, "iou 0.400"),
         (judged(0.29), False, "below evaluator.minimum_iou"),
-        (judged(None), False, "below evaluator.minimum_iou"),
+        (judged(None), False, "no frame has a defect"),
+        (judged(0.90, n_groups=4), False, "4 scenes are fewer than evaluator.min_scenes 5"),
+        (judged(0.90, truth="refined"), False, "not against contours"),
         (judged(0.31), False, "not above that of the filled boxes"),
         (judged(0.90, truth="box"), False, "not against contours"),
         (judged(0.90, n_learnt=5), False, "it learnt from 5 of these 12 frames"),
@@ -100,6 +111,43 @@ def test_the_tables_are_those_counted_by_hand() -> None:
     assert sum(third["n"] for third in tables["per_size"].values()) == 3
 
 
+def test_fewer_scenes_than_the_least_have_no_interval() -> None:
+    names = ("A", "B", "C")
+    few = summarise([result(name, (0,)) for name in names], SECTION, seed=1)
+    assert few["headline"]["iou"]["value"] == pytest.approx((1 / 3 + 1 + 0.64) / 3)
+    assert few["headline"]["iou"]["low"] is few["headline"]["iou"]["high"] is None
+    assert few["no_interval"] == "no interval: 3 scenes, fewer than 5"
+    five = [
+        replace(result(name, (0,)), score=replace(result(name, (0,)).score, group_id=str(n)))
+        for n, name in enumerate((*names, "A", "B"))
+    ]
+    enough = summarise(five, SECTION, seed=1)
+    assert enough["headline"]["iou"]["low"] < enough["headline"]["iou"]["value"] < enough["headline"]["iou"]["high"]
+    assert "no_interval" not in enough
+
+
+def test_only_contours_are_scored_where_there_are_any(refined_and_contours: Evaluation) -> None:
+    scores_ = refined_and_contours.scores
+    assert scores_["frames_of_source"] == {"contour": 1, "box": 2}
+    assert scores_["truth"] == "contour"
+    assert scores_["n_images"] == 1
+    assert [frame["file_name"] for frame in scores_["frames"]] == ["contour.jpg"]
+
+
+@pytest.fixture
+def refined_and_contours(monkeypatch: pytest.MonkeyPatch, runs: Path, folder: Path, tmp_path: Path) -> Evaluation:
+    """An evaluation of a split whose first frame has boxes, the second a contour."""
+    model = Run(sorted(runs.iterdir())[1]).model
+    dataset = datasets.data_of(Run(sorted(runs.iterdir())[1])).contours
+    examples = list(data.load(dataset.path, "validation").take(3).as_numpy_iterator())
+    for example, name, source in zip(examples, ("box.jpg", "contour.jpg", "last.jpg"), (0, 1, 0), strict=True):
+        example |= {"file_name": np.bytes_(name.encode()), "mask_source": np.int64(source)}
+    shown = SimpleNamespace(as_numpy_iterator=lambda: iter(examples))
+    monkeypatch.setattr(data, "load", lambda *_: shown)
+    monkeypatch.setattr(lineage, "fingerprints", lambda *_: lineage.none())
+    return evaluator.run(SECTION, model=model, dataset=dataset, split="validation", seed=1, out=tmp_path / "e")
+
+
 def test_the_boundary_of_a_real_frame_is_five_pixels() -> None:
     assert round(BOUNDARY_SHARE_OF_DIAGONAL * np.hypot(720, 576)) == 5
 
@@ -127,7 +175,7 @@ def test_what_the_scored_frames_chose_stays_known_after_export(
     assert found["chosen_here"] == ["epoch", "minimum component size", "threshold"]
     assert found["n_learnt"] == 0
     given = cli(*common, tmp_path / "b", "--threshold", "0.4").stdout
-    assert "these very frames chose epoch and minimum component size, which flatters\n" in given
+    assert "these very frames chose epoch and minimum component size, which biases scores upwards\n" in given
     assert "held-out contours" in given
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 
 from pipe_seg.components.trainer.loop import Progress
-from pipe_seg.components.trainer.reporter import _told
+from pipe_seg.components.trainer.reporter import _summary
 
 
-def test_no_iou_is_told_of_boxes_that_only_bound() -> None:
+def test_no_iou_is_summary_of_boxes_that_only_bound() -> None:
     bounds = Progress().add(4, np.array([2.0, 0, 0, 0, 0]))
     assert bounds.scores() == {"loss": 0.5}
-    assert _told(bounds.scores()) == "loss 0.5000  iou –"
+    assert _summary(bounds.scores()) == "loss 0.5000  iou –"
     contours = bounds.add(4, np.array([2.0, 3.0, 4.0, 30, 60]))
     assert contours.scores() == {"loss": 0.5, "iou": 0.75, "iou_pooled": 0.5}
-    assert _told(Progress().scores()) == "no finite step"
+    assert _summary(Progress().scores()) == "no finite step"

@@ -105,9 +105,9 @@ def test_usual_fill_is_that_of_the_contours_that_train(datasets: dict[str, Datas
     assert targets.fill_rates(fixed, card, "train") == list(section.fill_rates.values())
 
 
-def test_the_data_of_a_training_is_told_by_one_digest(datasets: dict[str, Dataset]) -> None:
+def test_the_data_of_a_training_has_one_key(datasets: dict[str, Dataset]) -> None:
     both = TrainingData("pbs+ps", datasets)
     assert both.full_name == "pbs+ps/default"
     assert both.contours == datasets["ps"]
-    assert TrainingData("ps", {"ps": datasets["ps"]}).digest == datasets["ps"].digest
-    assert both.digest not in {None, datasets["ps"].digest, datasets["pbs"].digest}
+    assert TrainingData("ps", {"ps": datasets["ps"]}).key == datasets["ps"].key
+    assert both.key not in {None, datasets["ps"].key, datasets["pbs"].key}

@@ -1,4 +1,4 @@
-"""Relatives under other names are found, and strangers are left apart."""
+"""Near duplicates under other names are found, and unrelated frames stay apart."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.conftest import REAL_FRAMES
 
 
 def shares(folder: Path, scenes: int, seed: int) -> tuple[dict[str, float], float]:
-    """Give, for each kind of relative, the share found with its scene's first frame, and the share of false merges."""
+    """Returns, per kind of relative, the share grouped with its scene's first frame, and the share of false merges."""
     frames, groups = planted.grouped(folder, scenes, seed)
     first = {frame.scene: groups[name] for name, frame in frames.items() if frame.kind == "first"}
     together = defaultdict(list)
@@ -48,8 +48,8 @@ def test_a_mirrored_feature_is_the_same_numbers_in_another_order() -> None:
     from pipe_seg import images
 
     pixels = images.decode(frame)
-    plain = near_duplicates.look(images.encode(pixels, ".png"))
-    mirrored = near_duplicates.look(images.encode(np.ascontiguousarray(pixels[:, ::-1]), ".png"))
+    plain = near_duplicates.descriptor_of_bytes(images.encode(pixels, ".png"))
+    mirrored = near_duplicates.descriptor_of_bytes(images.encode(np.ascontiguousarray(pixels[:, ::-1]), ".png"))
     assert sorted(near_duplicates.MIRRORED.tolist()) == list(range(128))
     best = (plain.features[:, near_duplicates.MIRRORED].astype(float) @ mirrored.features.T).max(1)
     stranger = (plain.features.astype(float) @ mirrored.features.T).max(1)
@@ -59,16 +59,15 @@ def test_a_mirrored_feature_is_the_same_numbers_in_another_order() -> None:
 def test_frames_without_a_feature_are_strangers() -> None:
     from pipe_seg import images
 
-    dark = [
-        near_duplicates.look(images.encode(np.full((60, 80, 3), level, np.uint8), ".png")) for level in (0, 40, 200)
-    ]
+    plain = [images.encode(np.full((60, 80, 3), level, np.uint8), ".png") for level in (0, 40, 200)]
+    dark = [near_duplicates.descriptor_of_bytes(data) for data in plain]
     assert near_duplicates.pairs(dark) == []
     assert near_duplicates.pairs([]) == []
 
 
-@pytest.mark.skipif(not (REAL_FRAMES / "PipeSegmentation").is_dir(), reason="real frames are not here")
-def test_real_siblings_are_found_by_look_alone() -> None:
-    """Scenes of which several augmented versions are here, and as many strangers; names are not looked at."""
+@pytest.mark.skipif(not (REAL_FRAMES / "PipeSegmentation").is_dir(), reason="real frames are not on this machine")
+def test_real_siblings_are_found_by_pixels_alone() -> None:
+    """Scenes with several augmented versions, and as many unrelated frames; names are not used."""
     folder = REAL_FRAMES / "PipeBoxSegmentation" / "images" / "train"
     by_scene = defaultdict(list)
     for path in sorted(folder.glob("*_?.jpg")):
@@ -76,8 +75,8 @@ def test_real_siblings_are_found_by_look_alone() -> None:
     families = [paths for paths in by_scene.values() if len(paths) > 1][:40]
     alone = [paths[0] for paths in by_scene.values() if len(paths) == 1][:80]
     paths = sorted([path for family in families for path in family] + alone)
-    seen = [near_duplicates.look(path.read_bytes()) for path in paths]
-    pairs = {(paths[pair.first].stem[:6], paths[pair.second].stem[:6]) for pair in near_duplicates.pairs(seen)}
+    descriptors = [near_duplicates.descriptor_of_bytes(path.read_bytes()) for path in paths]
+    pairs = {(paths[pair.first].stem[:6], paths[pair.second].stem[:6]) for pair in near_duplicates.pairs(descriptors)}
     found = {one for one, other in pairs if one == other}
     strangers = {(one, other) for one, other in pairs if one != other}
     assert len(found) / len(families) >= 0.95

@@ -1,4 +1,4 @@
-"""The rendered frames: repeatable, and as hard to box as real ones."""
+"""Rendered frames: repeatable, with boxes as loose as real ones."""
 
 import hashlib
 from functools import cache

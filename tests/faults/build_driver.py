@@ -41,7 +41,7 @@ def main() -> None:
 
 
 class Bench:
-    """A folder of frames in two versions, the old one built, and what a clean build of each looks like."""
+    """A folder of frames in two versions, the old one built, and what the store holds after a clean build of each."""
 
     def __init__(self, root: Path) -> None:
         from tests.bad_inputs.case import jpeg, mask, png
@@ -79,7 +79,7 @@ class Bench:
         return fork(work)
 
     def trial(self, name: str, kill: Callable[[Start], int]) -> None:
-        """Start from the old dataset, kill the build of the new one, look, build again, look again."""
+        """Start with the old dataset, kill the build of the new one, look, build again, look again."""
         shutil.rmtree(self.data)
         shutil.copytree(self.root / "old", self.data)
         code = kill(self.start)
@@ -93,10 +93,8 @@ class Bench:
             "left": "old" if left == self.old else "new" if left == self.new else "neither",
             "rerun": rerun,
             "after": "new" if after == self.new else "other",
-            "junk": sorted(path.name for path in self.data.iterdir() if path.name != "ps"),
-            "junk_inside": sorted(
-                path.name for path in (self.data / "ps" / "default").iterdir() if path.name != "1.1.0"
-            ),
+            "junk": sorted(path.name for path in datasets(self.data).iterdir() if path.name not in after),
+            "locks": sorted(path.name for path in (self.data / "pipe_seg" / "locks").iterdir()),
         }
         print(json.dumps(outcome), flush=True)
 
@@ -108,12 +106,19 @@ class Bench:
         return Counter(re.findall(r"^\d+ +(\w+)\(", log, re.MULTILINE))
 
 
-def shape(data: Path) -> dict[str, Any]:
-    """Give what tells one built dataset from another: its files with their sizes, and the digest of its frames.
+def datasets(data: Path) -> Path:
+    return data / "pipe_seg" / "example_gen"
 
-    The bytes of records are not compared: TensorFlow orders a record's map as it likes.
+
+def shape(data: Path) -> dict[str, Any]:
+    """What tells built datasets from others, by key: their files with their sizes, and the digest of their frames.
+
+    The bytes of records are not compared: TensorFlow orders a record's map in any order.
     """
-    built = data / "ps" / "default" / "1.1.0"
+    return {path.name: shape_of(path) for path in datasets(data).iterdir() if not path.name.startswith(".")}
+
+
+def shape_of(built: Path) -> dict[str, Any]:
     files = {path.name: path.stat().st_size for path in built.rglob("*") if "tfrecord" in path.name}
     names = sorted(path.name for path in built.rglob("*"))
     card = json.loads((built / "data_card.json").read_text())

@@ -1,4 +1,4 @@
-"""A build that is killed leaves the old dataset or the new one, and no junk after the next build."""
+"""A build that is killed leaves the old dataset as it was, the new one whole or absent, and no junk after the next build."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def check(outcome: dict[str, Any]) -> None:
     assert outcome["killed"] or outcome["code"] == 0, outcome
     assert outcome["left"] in ("old", "new"), outcome
     assert (outcome["rerun"], outcome["after"]) == (0, "new"), outcome
-    assert (outcome["junk"], outcome["junk_inside"]) == ([], []), outcome
+    assert (outcome["junk"], outcome["locks"]) == ([], []), outcome
 
 
 def test_twenty_kills_at_random_moments(tmp_path: Path) -> None:

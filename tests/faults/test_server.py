@@ -71,7 +71,7 @@ def test_fifty_swaps_half_of_them_broken_under_eight_clients(tmp_path: Path, mod
             else:
                 version_labels.promote(place, number)
                 good.add(number)
-                server.wait_for(f"version {number} answers")
+                server.wait_for(f"version {number} is available")
                 _wait_until_asked(server, number)
         for process in clients:
             process.terminate() if False else None

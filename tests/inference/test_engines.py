@@ -1,4 +1,4 @@
-"""OpenVINO answers as TensorFlow does, and is asked for by name."""
+"""OpenVINO predicts the same masks as TensorFlow, and is selected by name."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def model(runs: Path) -> Model:
     return Model(sorted(runs.iterdir())[1] / "model")
 
 
-def test_both_runtimes_give_the_same_masks(model: Model) -> None:
+def test_both_runtimes_predict_the_same_masks(model: Model) -> None:
     frames = [synthetic.render(3, pipe, 0).jpeg for pipe in range(6)]
     tf, openvino = (engines.load_model(model, name) for name in ("tf", "openvino"))
     np.testing.assert_allclose(openvino.probability(frames[0]), tf.probability(frames[0]), atol=1e-4)
@@ -28,15 +28,15 @@ def test_both_runtimes_give_the_same_masks(model: Model) -> None:
         assert (first & second).sum() >= 0.999 * (first | second).sum()
 
 
-def test_auto_is_openvino_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engines.chosen("auto") == "openvino"
+def test_auto_is_openvino_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engines.select_runtime("auto") == "openvino"
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
-    assert engines.chosen("auto") == "tf"
+    assert engines.select_runtime("auto") == "tf"
     with pytest.raises(ConfigError, match=r"pip install 'pipe-seg\[openvino\]'"):
-        engines.chosen("openvino")
+        engines.select_runtime("openvino")
 
 
-def test_a_model_that_says_nothing_of_itself_is_asked_by_tensorflow(tmp_path: Path) -> None:
+def test_a_model_without_facts_runs_in_tensorflow(tmp_path: Path) -> None:
     bare = Model(bright.save(tmp_path / "saved_model", 60))
     assert engines.load_model(bare, "auto").predict_bytes([bright.frame(100)])["defect_area_fraction"][0] > 0
     with pytest.raises(MachineError):

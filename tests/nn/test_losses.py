@@ -42,7 +42,7 @@ def test_every_criterion_of_the_configuration_is_a_loss() -> None:
     names = ["bce", "weighted_bce", "focal", "dice", "jaccard", "tversky", "focal_tversky", "lovasz", "bce_dice"]
     assert sorted(ALL) == sorted(names)
     for recipe["name"] in names:
-        criterion = config.Recipe(criterion=dict(recipe)).criterion
+        criterion = config.DatasetSection(criterion=dict(recipe)).criterion
         assert losses.build(criterion).call(MASK, LOGITS).shape == (1,)
 
 
@@ -62,7 +62,7 @@ def test_an_empty_mask_predicted_empty_costs_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_false_claim_on_a_clean_frame_is_pushed_back(name: str) -> None:
+def test_a_false_positive_on_a_clean_frame_is_pushed_back(name: str) -> None:
     import tensorflow as tf
 
     logits = tf.Variable(np.full((1, 64, 64, 1), 2.0, np.float32))
@@ -95,7 +95,7 @@ def test_a_loss_survives_saving(name: str) -> None:
     assert float(again(MASK, LOGITS)) == float(loss(MASK, LOGITS))
 
 
-def test_tversky_weighs_the_error_its_name_says() -> None:
+def test_tversky_weights_the_error_of_each_argument() -> None:
     missed = losses.Tversky(fp_weight=0.0, fn_weight=1.0, smooth=0.0)
     only_false_alarms = np.full_like(LOGITS, 20.0)
     assert float(missed(MASK, only_false_alarms)) == pytest.approx(0.0, abs=1e-5)

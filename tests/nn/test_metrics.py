@@ -10,8 +10,8 @@ from tests import golden
 
 
 def pair(name: str) -> tuple[np.ndarray, np.ndarray]:
-    truth, claim = golden.PAIRS[name]
-    return truth[None, ..., None].astype(np.float32), np.where(claim, 5.0, -5.0)[None, ..., None].astype(np.float32)
+    truth, predicted = (mask[None, ..., None].astype(np.float32) for mask in golden.PAIRS[name])
+    return truth, np.where(predicted, np.float32(5.0), np.float32(-5.0))
 
 
 @pytest.mark.parametrize("name", golden.PAIRS)
@@ -49,7 +49,7 @@ def test_both_empty_is_skipped() -> None:
     assert score("A", "B", "C", "D both empty") == pytest.approx(golden.MEAN_IOU, abs=1e-6)
 
 
-def test_a_claim_on_a_clean_frame_scores_zero() -> None:
+def test_a_false_positive_on_a_clean_frame_scores_zero() -> None:
     assert score("B", "E a claim on a clean frame") == pytest.approx(0.5)
 
 
@@ -57,10 +57,10 @@ def test_a_missed_defect_scores_zero() -> None:
     assert score("B", "F a missed defect") == pytest.approx(0.5)
 
 
-def test_a_tie_is_claimed() -> None:
+def test_a_tie_is_predicted_positive() -> None:
     truth = np.array([[1, 1], [0, 0]], np.float32)[None, ..., None]
     counted = metrics.IoU()
-    counted.update_state(truth, np.zeros_like(truth))  # p = 0.5 everywhere: all claimed, 2/4
+    counted.update_state(truth, np.zeros_like(truth))  # p = 0.5 everywhere: all positive, 2/4
     assert float(counted.result()) == pytest.approx(0.5)
 
 
@@ -77,5 +77,5 @@ def test_padding_is_not_counted() -> None:
     assert [float(x[0]) for x in metrics.image_counts(np.concatenate([truth, counted], -1), logits)] == [0, 0, 0]
 
 
-def test_nothing_seen_gives_zero_not_nan() -> None:
+def test_without_updates_the_result_is_zero_not_nan() -> None:
     assert not math.isnan(float(metrics.IoU().result()))

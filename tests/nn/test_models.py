@@ -14,7 +14,7 @@ def section(**values: object) -> ModelSection:
 
 
 def shaken(model: keras.Model) -> keras.Model:
-    """Give the model with weights that are not those of the start, batch statistics too."""
+    """Returns the model with random weights and batch statistics instead of the initial ones."""
     rng = np.random.default_rng(3)
     for layer in model.layers:
         weights = [w + rng.normal(0, 0.05, w.shape).astype(w.dtype) for w in layer.get_weights()]

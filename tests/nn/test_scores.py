@@ -1,4 +1,4 @@
-"""Scores in numpy against values worked out by hand."""
+"""Scores in numpy against values computed by hand."""
 
 import math
 
@@ -18,9 +18,9 @@ def frame(truth: np.ndarray, probability: np.ndarray, group: str = "g") -> Frame
 
 @pytest.mark.parametrize("name", golden.PAIRS)
 def test_golden_counts_iou_and_dice(name: str) -> None:
-    truth, claim = golden.PAIRS[name]
+    truth, prediction = golden.PAIRS[name]
     tp, fp, fn, iou, dice = golden.SCORES[name]
-    counts = frame(truth, claim).counts(0.5)
+    counts = frame(truth, prediction).counts(0.5)
     assert (counts.tp, counts.fp, counts.fn, counts.tn) == (tp, fp, fn, truth.size - tp - fp - fn)
     assert counts.iou == pytest.approx(iou, abs=1e-6, nan_ok=True)
     assert counts.dice == pytest.approx(dice, abs=1e-6, nan_ok=True)
@@ -99,10 +99,10 @@ def test_a_threshold_counts_what_the_mask_shows(seed: int, k: int) -> None:
     near = scores.THRESHOLDS[rng.integers(0, 1001, (4, 200))]
     probability = np.clip(near + rng.choice([-1e-7, 0, 1e-7, 1e-3], (4, 200)), 0, 1).astype(np.float32)
     truth = (rng.random((4, 200)) < 0.5).astype(np.uint8)
-    claimed = probability >= scores.THRESHOLDS[k]
+    predicted = probability >= scores.THRESHOLDS[k]
     counts = frame(truth, probability).counts(k / 1000)
-    assert counts.tp == int((claimed & (truth == 1)).sum())
-    assert counts.fp == int((claimed & (truth == 0)).sum())
+    assert counts.tp == int((predicted & (truth == 1)).sum())
+    assert counts.fp == int((predicted & (truth == 0)).sum())
 
 
 def test_the_best_threshold_is_found() -> None:
@@ -111,7 +111,7 @@ def test_the_best_threshold_is_found() -> None:
     assert 0.4 < threshold <= 0.7
 
 
-def test_intervals_draw_whole_scenes() -> None:
+def test_intervals_resample_whole_scenes() -> None:
     values = np.array([0.0, 0.0, 1.0, 1.0])
     one_scene_each = scores.bootstrap_interval(values, ["a", "a", "b", "b"], 500, 1, lambda rows: float(rows.mean()))
     assert one_scene_each == (0.0, 1.0)
@@ -119,7 +119,7 @@ def test_intervals_draw_whole_scenes() -> None:
     assert same_scene == (0.5, 0.5)
 
 
-def test_the_threshold_of_a_recall_is_the_highest_that_finds_it_and_says_what_it_costs() -> None:
+def test_the_threshold_of_a_recall_is_the_highest_one_that_reaches_it() -> None:
     """Ten defect pixels at 0.05, 0.15 … 0.95 and ten of background at 0, 0.1 … 0.9."""
     truth = np.array([[1] * 10 + [0] * 10], np.uint8)
     probability = np.array([[0.05 + k / 10 for k in range(10)] + [k / 10 for k in range(10)]])
@@ -135,7 +135,7 @@ def test_the_threshold_of_a_recall_is_the_highest_that_finds_it_and_says_what_it
     assert scores.operating_point([frame(np.zeros((1, 4), np.uint8), np.zeros((1, 4)))], 0.5)["recall"] is None
 
 
-def test_reliability_gives_each_bin_and_adds_up_to_the_calibration_error() -> None:
+def test_reliability_lists_each_bin_and_adds_up_to_the_calibration_error() -> None:
     """Golden: two bins, p = (.9, .6, .4, .2), y = (1, 0, 1, 0): |.75 − .5|/2 + |.3 − .5|/2 = 0.225."""
     probability, truth = np.array([0.9, 0.6, 0.4, 0.2]), np.array([1, 0, 1, 0])
     confidence, frequency, share = scores.reliability(probability, truth, 2)

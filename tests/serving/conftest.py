@@ -1,4 +1,4 @@
-"""Stores in a folder, in S3 and behind SFTP; the last two on real servers."""
+"""Stores in a folder, in S3, behind SFTP and in MLflow; S3 and SFTP run on real servers."""
 
 import os
 import uuid
@@ -27,7 +27,7 @@ def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
 
 @pytest.fixture(params=["folder", "s3", "sftp", "mlflow"])
 def fresh(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fresh:
-    """Give URIs of new stores of one kind."""
+    """Returns a function that returns the URI of a new store of one kind."""
     if request.param == "folder":
         return lambda: str(tmp_path / uuid.uuid4().hex)
     if request.param == "s3":
@@ -43,12 +43,12 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return lambda: f"{uri}/{uuid.uuid4().hex}"
 
 
-def _registries(place: Path, monkeypatch: pytest.MonkeyPatch) -> Fresh:
-    """Give MLflow's own registry in a new folder each time; its client asks a server in the same way."""
+def _registries(location: Path, monkeypatch: pytest.MonkeyPatch) -> Fresh:
+    """Returns a function that selects a new MLflow registry in a folder; the client API is the same."""
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
 
     def registry() -> str:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{place}/{uuid.uuid4().hex}")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{location}/{uuid.uuid4().hex}")
         return "mlflow:"
 
     return registry
@@ -56,7 +56,7 @@ def _registries(place: Path, monkeypatch: pytest.MonkeyPatch) -> Fresh:
 
 @pytest.fixture
 def saved_model(tmp_path: Path) -> Path:
-    """Give a folder that looks like a SavedModel."""
+    """A folder that looks like a SavedModel."""
     folder = tmp_path / "saved_model"
     (folder / "variables").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph")

@@ -1,4 +1,4 @@
-"""TensorFlow's C++ loader of SavedModels, the one that TF Serving calls, through the C API."""
+"""TensorFlow's C++ loader of SavedModels, which TF Serving uses, through the C API."""
 
 import ctypes
 from pathlib import Path
@@ -9,7 +9,7 @@ OK = 0
 
 
 def load(folder: Path) -> int:
-    """Give the status code of ``TF_LoadSessionFromSavedModel`` for ``folder``; 0 is OK."""
+    """Returns the status code of `TF_LoadSessionFromSavedModel` for `folder`; 0 is OK."""
     library = ctypes.CDLL(str(next(Path(tf.__file__).parent.glob("libtensorflow_cc.so.*"))))
     for name in ("TF_NewStatus", "TF_NewSessionOptions", "TF_NewGraph", "TF_LoadSessionFromSavedModel"):
         getattr(library, name).restype = ctypes.c_void_p

@@ -1,4 +1,4 @@
-"""Real storage servers on loopback: SeaweedFS speaks S3, asyncssh SFTP; both come from packages."""
+"""Real storage servers on loopback: SeaweedFS for S3, asyncssh for SFTP; both come from packages."""
 
 import json
 import socket
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 WAIT_S = 60
-BUCKET, KEY, SECRET = "pipes", "some-access-key", "a-secret-that-nobody-may-tell"
+BUCKET, KEY, SECRET = "pipes", "some-access-key", "a-secret-that-is-never-printed"
 BIN = Path(sys.executable).parent
 
 
 def free_ports(number: int) -> list[int]:
-    """Give ports that nobody listens on; SeaweedFS takes each one's 10,000th neighbour too."""
+    """Returns free ports below 50,000, as SeaweedFS also listens on each port + 10,000."""
     found: list[int] = []
     while len(found) < number:
         with socket.socket() as listening:
@@ -28,9 +28,9 @@ def free_ports(number: int) -> list[int]:
 
 @contextmanager
 def running(command: list[object], port: int, log: Path) -> Iterator[None]:
-    """Run a server until the block ends; it answers on ``port`` when the block begins."""
-    with log.open("w") as told:
-        process = subprocess.Popen([str(part) for part in command], stdout=told, stderr=told)
+    """Runs a server for the duration of the block, which starts once `port` accepts connections."""
+    with log.open("w") as output:
+        process = subprocess.Popen([str(part) for part in command], stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + WAIT_S
         while not _answers(port):
@@ -44,13 +44,13 @@ def running(command: list[object], port: int, log: Path) -> Iterator[None]:
 
 
 def _answers(port: int) -> bool:
-    with socket.socket() as trying:
-        return trying.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
 def s3(folder: Path) -> Iterator[dict[str, str]]:
-    """Give the environment in which S3 is a server of its own with an empty bucket."""
+    """Yields the environment variables for a new S3 server with an empty bucket."""
     credentials = [{"accessKey": KEY, "secretKey": SECRET}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     (folder / "s3.json").write_text(
@@ -98,15 +98,15 @@ def _make_bucket(environment: dict[str, str]) -> None:
 
 @contextmanager
 def sftp(folder: Path, home: Path) -> Iterator[str]:
-    """Give the URI of an SFTP server that knows the key in ``home`` and shows ``folder/files``."""
+    """Yields the URI of an SFTP server that accepts the key in `home` and serves `folder/files`."""
     import paramiko
 
     (folder / "files").mkdir()
     (home / ".ssh").mkdir(parents=True, mode=0o700)
     keys = {}
-    for name, place in (("host", folder / "host_key"), ("user", home / ".ssh" / "id_rsa")):
+    for name, location in (("host", folder / "host_key"), ("user", home / ".ssh" / "id_rsa")):
         keys[name] = paramiko.RSAKey.generate(2048)
-        keys[name].write_private_key_file(str(place))
+        keys[name].write_private_key_file(str(location))
     (folder / "authorized").write_text(f"ssh-rsa {keys['user'].get_base64()}\n")
     (port,) = free_ports(1)
     (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} ssh-rsa {keys['host'].get_base64()}\n")

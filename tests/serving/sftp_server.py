@@ -1,4 +1,4 @@
-"""An SFTP server on loopback: ``python -m tests.serving.sftp_server FOLDER PORT``, with the keys in FOLDER."""
+"""An SFTP server on loopback: `python -m tests.serving.sftp_server FOLDER PORT`."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ import asyncssh
 
 
 async def serve(folder: Path, port: int) -> None:
-    """Show ``folder/files`` to who has the key in ``folder/authorized``."""
+    """Serves `folder/files` to clients with the key in `folder/authorized`."""
     server = await asyncssh.listen(
         "127.0.0.1",
         port,

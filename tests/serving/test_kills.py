@@ -1,4 +1,4 @@
-"""Uploads killed at random moments: a version is whole or absent."""
+"""Uploads killed at random moments: a version is complete or absent."""
 
 import json
 import os
@@ -17,7 +17,7 @@ KILLS = 12
 
 
 @pytest.mark.faults
-def test_a_killed_upload_leaves_whole_versions_only(runs: Path, tmp_path: Path) -> None:
+def test_a_killed_upload_leaves_complete_versions_only(runs: Path, tmp_path: Path) -> None:
     run = sorted(runs.iterdir())[1]
     target = tmp_path / "store"
     command = [
@@ -33,14 +33,14 @@ def test_a_killed_upload_leaves_whole_versions_only(runs: Path, tmp_path: Path) 
     ]
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    whole = time.monotonic() - started
+    duration_s = time.monotonic() - started
     assert json.loads(done.stdout)["version"].endswith("/1")
     dice = random.Random(7)
     for _ in range(KILLS):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=os.environ
         )
-        time.sleep(dice.uniform(0.2, 1.05) * whole)
+        time.sleep(dice.uniform(0.2, 1.05) * duration_s)
         process.kill()
         process.wait()
         for version in store.at(str(target)).versions():

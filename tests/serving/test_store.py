@@ -24,14 +24,14 @@ def published(saved_model: Path, folder: Path) -> Path:
 def test_versions_count_up_and_are_never_written_again(saved_model: Path, fresh: Fresh) -> None:
     uri = fresh()
     assert [publish(saved_model, uri) for _ in range(2)] == [1, 2]
-    place = store.at(uri)
-    assert place.versions() == [1, 2]
-    assert store.manifest(place, 2)["scores"] == {"iou": 0.5}
-    store.verify(place, 1)
-    with place.fetched("1") as folder:
+    location = store.at(uri)
+    assert location.versions() == [1, 2]
+    assert store.manifest(location, 2)["scores"] == {"iou": 0.5}
+    store.verify(location, 1)
+    with location.fetched("1") as folder:
         assert (folder / "variables" / "variables.index").read_bytes() == b"index"
     with pytest.raises(ConfigError, match=r"no such version \(got 3\); expected 1, 2"):
-        store.manifest(place, 3)
+        store.manifest(location, 3)
 
 
 def test_only_the_names_tf_serving_reads_are_versions(saved_model: Path, tmp_path: Path) -> None:
@@ -41,16 +41,16 @@ def test_only_the_names_tf_serving_reads_are_versions(saved_model: Path, tmp_pat
     assert publish(saved_model, tmp_path / "store") == 1
 
 
-def test_what_is_refused_leaves_nothing(saved_model: Path, fresh: Fresh) -> None:
+def test_a_refused_upload_leaves_nothing(saved_model: Path, fresh: Fresh) -> None:
     def refuse(staged: Path) -> None:
         assert (staged / "saved_model.pb").is_file()
         raise RefusedError("no")
 
-    place = store.at(fresh())
+    location = store.at(fresh())
     with pytest.raises(RefusedError):
-        store.publish(place, saved_model, {}, refuse)
-    assert place.versions() == []
-    assert publish(saved_model, place.name) == 1
+        store.publish(location, saved_model, {}, refuse)
+    assert location.versions() == []
+    assert publish(saved_model, location.name) == 1
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "not in the manifest"])
@@ -64,7 +64,7 @@ def test_every_damaged_file_is_named(saved_model: Path, tmp_path: Path, damage: 
 
 
 def test_every_mutation_of_a_version_is_named(saved_model: Path, tmp_path: Path) -> None:
-    """Bits flipped in every file, files added, deleted, renamed, swapped, cut short, and exchanged for links."""
+    """Flips bits, adds, deletes, renames, swaps and truncates files, and replaces them by links."""
     pristine = published(saved_model, tmp_path / "store")
     dice = random.Random(5)
     for number in range(200):
@@ -72,8 +72,8 @@ def test_every_mutation_of_a_version_is_named(saved_model: Path, tmp_path: Path)
         touched = MUTATIONS[number % len(MUTATIONS)](version, dice)
         with pytest.raises(RefusedError) as caught:
             store.check(version)
-        told = {line.partition(": ")[0] for line in caught.value.lines()}
-        assert told & {str(path) for path in touched}, (number, told, touched)
+        named = {line.partition(": ")[0] for line in caught.value.lines()}
+        assert named & {str(path) for path in touched}, (number, named, touched)
 
 
 def _some(version: Path, dice: random.Random) -> Path:
@@ -120,7 +120,7 @@ def _cut(version: Path, dice: random.Random) -> list[Path]:
 
 
 def _linked(version: Path, dice: random.Random) -> list[Path]:
-    """A link to the very bytes."""
+    """A link to the same bytes."""
     path = _some(version, dice)
     aside = path.rename(version.parent / f"aside-{version.name}")
     path.symlink_to(aside)
@@ -130,7 +130,7 @@ def _linked(version: Path, dice: random.Random) -> list[Path]:
 MUTATIONS = (_flipped, _added, _deleted, _renamed, _swapped, _cut, _linked)
 
 
-def test_an_empty_folder_is_not_taken_for_a_free_number(saved_model: Path, tmp_path: Path) -> None:
+def test_an_empty_folder_occupies_its_number(saved_model: Path, tmp_path: Path) -> None:
     (tmp_path / "store" / "pipe_seg" / "1").mkdir(parents=True)
     assert publish(saved_model, tmp_path / "store") == 2
     (tmp_path / "new").mkdir()
@@ -138,7 +138,7 @@ def test_an_empty_folder_is_not_taken_for_a_free_number(saved_model: Path, tmp_p
     assert disk.rename_new(tmp_path / "new", tmp_path / "free")
 
 
-def test_a_file_that_has_a_number_s_name_is_stepped_over(saved_model: Path, tmp_path: Path) -> None:
+def test_a_file_named_like_a_version_occupies_its_number(saved_model: Path, tmp_path: Path) -> None:
     (tmp_path / "store" / "pipe_seg").mkdir(parents=True)
     (tmp_path / "store" / "pipe_seg" / "1").touch()
     (tmp_path / "store" / "pipe_seg" / "2").symlink_to("nowhere")
@@ -146,59 +146,61 @@ def test_a_file_that_has_a_number_s_name_is_stepped_over(saved_model: Path, tmp_
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a//x", "./x", "..\\x", "x\0"])
-def test_an_object_whose_name_leads_out_is_not_fetched(name: str) -> None:
+def test_an_object_whose_name_leads_outside_is_not_fetched(name: str) -> None:
     from pipe_seg.serving.store import remote
 
-    with pytest.raises(RefusedError, match="leads out"):
+    with pytest.raises(RefusedError, match="leads outside"):
         remote._inside(name)
     assert remote._inside("variables/variables.index") == "variables/variables.index"
 
 
-def test_many_at_once_lose_nothing(saved_model: Path, fresh: Fresh) -> None:
+def test_concurrent_uploads_lose_nothing(saved_model: Path, fresh: Fresh) -> None:
     uri = fresh()
     if uri == "mlflow:":
-        pytest.skip("MLflow's registry in a folder loses what comes at once; its database does not")
+        pytest.skip("MLflow's registry in a folder loses concurrent uploads; its database does not")
     number = 40 if "://" not in uri else 12
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         versions = list(pool.map(lambda _: publish(saved_model, uri), range(number)))
     assert sorted(versions) == list(range(1, number + 1))
-    place = store.at(uri)
-    assert place.versions() == sorted(versions)
+    location = store.at(uri)
+    assert location.versions() == sorted(versions)
     for version in versions:
-        store.verify(place, version)
+        store.verify(location, version)
 
 
-def test_a_version_without_its_graph_is_none(saved_model: Path, s3_environment: dict[str, str]) -> None:
-    """What a killed upload leaves in an object store: a claimed number, and all files but the last."""
+def test_a_version_without_its_graph_does_not_count(saved_model: Path, s3_environment: dict[str, str]) -> None:
+    """A killed upload leaves a reserved number and all files but the last in an object store."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_environment.items():
             patch.setenv(name, value)
-        place = store.at(f"s3://{servers.BUCKET}/killed")
-        publish(saved_model, place.name)
-        place.withdraw(1)
-        assert place.versions() == []
-        assert publish(saved_model, place.name) == 2  # a number is never given twice
+        location = store.at(f"s3://{servers.BUCKET}/killed")
+        publish(saved_model, location.name)
+        location.delete(1)
+        assert location.versions() == []
+        assert publish(saved_model, location.name) == 2  # a number is never reused
 
 
 @pytest.mark.parametrize("uri", ["http://host/x", "file://host/x", "mlflow://x"])
 def test_another_scheme_is_refused(uri: str) -> None:
-    with pytest.raises(ConfigError, match="not a store"):
+    with pytest.raises(ConfigError, match="unknown kind of store"):
         store.at(uri)
 
 
-def test_no_secret_is_taken_from_a_uri_or_told() -> None:
+def test_a_password_in_a_uri_is_refused_and_not_printed() -> None:
     with pytest.raises(ConfigError) as caught:
         store.at("sftp://anna:hunter2@host/models")
-    assert caught.value.lines() == ["sftp://host: a password in it; expected credentials in the environment, or a key"]
+    assert caught.value.lines() == [
+        "sftp://host: the URI holds a password; expected credentials in the environment, or a key"
+    ]
 
 
-def test_who_may_not_is_told_so_without_secrets(s3_environment: dict[str, str]) -> None:
+def test_denied_access_is_reported_without_secrets(s3_environment: dict[str, str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (s3_environment | {"AWS_SECRET_ACCESS_KEY": "wrong-secret"}).items():
             patch.setenv(name, value)
         with pytest.raises(MachineError, match="cannot be reached: ") as caught:
             store.at(f"s3://{servers.BUCKET}/x").versions()
-    told = " ".join(caught.value.lines())
-    assert "credentials for it in the environment" in told
-    assert "wrong-secret" not in told
-    assert servers.SECRET not in told
+    message = " ".join(caught.value.lines())
+    assert "credentials for it in the environment" in message
+    assert "wrong-secret" not in message
+    assert servers.SECRET not in message

@@ -41,16 +41,16 @@ def test_tfds_build_gives_the_features_of_the_design(tfds_dir: Path, name: str, 
 
 
 def test_the_source_jpeg_comes_through_byte_for_byte(tfds_dir: Path, folder: Path) -> None:
-    for name, place in (("pbs", "PipeBoxSegmentation"), ("ps", "PipeSegmentation")):
-        for example in examples.load(tfds_dir / name / "default" / "1.1.0", "train").as_numpy_iterator():
-            path = folder / place / "images" / "train" / example["file_name"].decode()
+    for name, subfolder in (("pbs", "PipeBoxSegmentation"), ("ps", "PipeSegmentation")):
+        for example in examples.load(tfds_dir / name / "default" / "1.2.0", "train").as_numpy_iterator():
+            path = folder / subfolder / "images" / "train" / example["file_name"].decode()
             assert example["image"] == path.read_bytes()
 
 
 def test_no_scene_is_on_both_sides(tfds_dir: Path) -> None:
     groups = {
         (name, split): {
-            e["group_id"] for e in examples.load(tfds_dir / name / "default/1.1.0", split).as_numpy_iterator()
+            e["group_id"] for e in examples.load(tfds_dir / name / "default/1.2.0", split).as_numpy_iterator()
         }
         for name in ("pbs", "ps")
         for split in ("train", "validation")
@@ -77,7 +77,7 @@ def test_building_again_reads_nothing_until_a_file_changes(folder: Path, cli: Co
     copy = Path(shutil.copytree(folder, tmp_path / "datasets"))
     build = ["data", "build", "ps", "--manual-dir", copy]
     environment = {"TFDS_DATA_DIR": str(tmp_path / "tfds")}
-    path = tmp_path / "tfds" / "ps" / "default" / "1.1.0" / "dataset_info.json"
+    path = tmp_path / "tfds" / "ps" / "default" / "1.2.0" / "dataset_info.json"
     cli(*build, **environment)
     first = path.stat().st_mtime_ns
     cli(*build, **environment)
@@ -85,10 +85,10 @@ def test_building_again_reads_nothing_until_a_file_changes(folder: Path, cli: Co
     (copy / "PipeSegmentation" / "labels" / "train" / "000050_0.txt").write_text("")
     cli(*build, **environment)
     assert path.stat().st_mtime_ns != first
-    assert [item.name for item in (tmp_path / "tfds").iterdir()] == ["ps"]
+    assert sorted(item.name for item in (tmp_path / "tfds").iterdir()) == ["pipe_seg", "ps"]
 
 
-def test_tfds_build_without_a_folder_says_what_goes_where(tmp_path: Path) -> None:
+def test_tfds_build_without_a_folder_prints_the_expected_layout(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build", "tfds_builders/pbs"]
     command += ["--data_dir", str(tmp_path / "data"), "--manual_dir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -97,13 +97,13 @@ def test_tfds_build_without_a_folder_says_what_goes_where(tmp_path: Path) -> Non
 
 
 def test_tfds_build_writes_the_card_and_clears_what_a_dead_build_left(folder: Path, tmp_path: Path) -> None:
-    stale = tmp_path / "data" / "ps" / "default" / "incomplete.ABCDEF_1.1.0"
+    stale = tmp_path / "data" / "ps" / "default" / "incomplete.ABCDEF_1.2.0"
     stale.mkdir(parents=True)
     (stale / "ps-train.tfrecord-00000-of-00001").write_bytes(b"half")
     command = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build", "tfds_builders/ps"]
     command += ["--data_dir", str(tmp_path / "data"), "--manual_dir", str(folder), "--config", "default"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert [path.name for path in stale.parent.iterdir()] == ["1.1.0"]
-    card = (stale.parent / "1.1.0" / "DATA_CARD.md").read_text("utf-8")
+    assert [path.name for path in stale.parent.iterdir()] == ["1.2.0"]
+    card = (stale.parent / "1.2.0" / "DATA_CARD.md").read_text("utf-8")
     assert "| train | 8 | 4 | 2 |" in card

@@ -1,4 +1,4 @@
-"""The same records, wherever and in whatever order they are made."""
+"""The same records on every runner and in any order of files."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def build(folder: Path, data: Path, *flags: str, **environment: str) -> dict[str
 
 
 def records(path: str) -> list[tuple[Any, ...]]:
-    """Give everything in a built dataset, in its order."""
+    """Returns everything in a built dataset, in its order."""
     return [
         (
             split,
@@ -82,14 +82,15 @@ def test_file_order_locale_and_hash_seed_do_not_matter(here: dict[str, Any], fol
     assert records(built["path"]) == records(here["path"])
 
 
-def test_beam_names_what_it_cannot_use_and_can_leave_it_out(folder: Path, cli: Command, tmp_path: Path) -> None:
+def test_beam_names_unusable_frames_and_can_leave_them_out(folder: Path, cli: Command, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(folder, tmp_path / "datasets"))
     (broken / "PipeSegmentation/images/train/000050_0.jpg").write_bytes(b"")
     flags = ("data", "build", "ps", "--manual-dir", broken, "--runner", "FnApiRunner")
     environment = {"TFDS_DATA_DIR": str(tmp_path / "tfds")}
-    told = cli(*flags, code=3, **environment).stderr
-    assert "000050_0.jpg: empty file" in told
-    assert [path.name for path in (tmp_path / "tfds").iterdir()] == []
+    stderr = cli(*flags, code=3, **environment).stderr
+    assert "000050_0.jpg: empty file" in stderr
+    assert not list((tmp_path / "tfds").rglob("*.tfrecord*"))
+    assert not list((tmp_path / "tfds" / "pipe_seg" / "example_gen").iterdir())
     skipped = cli(*flags, "--on-bad", "skip", "--max-bad", "10%", "--json", **environment).stdout
     found = json.loads(skipped)
     assert found["frames"] == {"train": 7, "validation": 4}
@@ -97,7 +98,7 @@ def test_beam_names_what_it_cannot_use_and_can_leave_it_out(folder: Path, cli: C
     assert "000050_0.jpg" in (Path(found["path"]) / "DATA_CARD.md").read_text("utf-8")
 
 
-def test_what_was_left_out_is_not_let_pass_later(folder: Path, cli: Command, tmp_path: Path) -> None:
+def test_a_frame_left_out_once_fails_a_stricter_build(folder: Path, cli: Command, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(folder, tmp_path / "datasets"))
     (broken / "PipeSegmentation/masks/train/000050_0_mask.png").write_bytes(b"x")
     flags = ("data", "build", "ps", "--manual-dir", broken)
@@ -111,8 +112,9 @@ def test_two_builds_at_once_wait_for_each_other(folder: Path, tmp_path: Path) ->
     command = [sys.executable, str(ROOT / "cli.py"), "data", "build", "pbs", "--manual-dir", str(folder), "--json"]
     environ = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds")}
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, cwd=tmp_path) for _ in range(2)]
-    told = [process.communicate()[0] for process in both]
+    outputs = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    first, second = (json.loads(text) for text in told)
+    first, second = (json.loads(text) for text in outputs)
     assert first == second
-    assert [path.name for path in (tmp_path / "tfds").iterdir()] == ["pbs"]
+    assert sorted(path.name for path in (tmp_path / "tfds").iterdir()) == ["pbs", "pipe_seg"]
+    assert [path.name for path in (tmp_path / "tfds" / "pipe_seg" / "example_gen").iterdir()] == [first["key"]]

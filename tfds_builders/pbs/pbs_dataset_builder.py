@@ -1,4 +1,4 @@
-"""PBS, Pipe Box Segmentation: detection boxes filled in. Many frames, coarse labels."""
+"""PBS, Pipe Box Segmentation: many frames with coarse labels, boxes filled in."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,19 +27,21 @@ class Builder(FrameBuilder):
     )
 
     def folder_frames(self, manual_dir: Path) -> Mapping[str, Sequence[FrameFile]]:
-        """Give the user's frames; training leaves out every scene held out here or in PS, and every copy."""
+        """Returns the user's frames; training excludes scenes and copies held out here or in PS."""
         layout = Layout(manual_dir, "box")
         contours = Layout(manual_dir.parent / FOLDERS["ps"], "contour")
         check_made_together(layout, contours)
         held_out = contours.groups("validation") | contours.groups("test")
-        own = set() if layout.legacy else layout.groups("validation") | layout.groups("test")
-        away = contours.paths("validation", "test") + ([] if layout.legacy else layout.paths("validation", "test"))
-        found = {"train": layout.frames("train", without=held_out | own, apart_from=away)}
-        check_apart(found["train"], held_out | own)
-        return found | held_out_frames(layout, contours.groups("train"))
+        held_out_here = set() if layout.legacy else layout.groups("validation") | layout.groups("test")
+        held_out_paths = contours.paths("validation", "test") + (
+            [] if layout.legacy else layout.paths("validation", "test")
+        )
+        splits = {"train": layout.frames("train", without=held_out | held_out_here, apart_from=held_out_paths)}
+        check_apart(splits["train"], held_out | held_out_here)
+        return splits | held_out_frames(layout, contours.groups("train"))
 
     def rendered_frames(self) -> Mapping[str, Sequence["RenderedBoxes"]]:
-        """Give 400 frames to train on and 60 to validate on, their boxes filled in."""
+        """Returns 400 training and 60 validation frames, their boxes filled in."""
         shots = range(synthetic.SHOTS_PER_PIPE)
         return {
             split: [RenderedBoxes(pipe, shot) for pipe in pipes for shot in shots]
@@ -48,10 +50,10 @@ class Builder(FrameBuilder):
 
 
 class RenderedBoxes(synthetic.Shot):
-    """A frame that waits to be rendered."""
+    """A rendered frame, created on reading."""
 
     def read(self) -> Frame:
-        """Render it, its boxes filled in."""
+        """Returns the rendered frame with its boxes filled in."""
         frame = synthetic.render(RENDERED_SEED, self.pipe, self.shot)
         return Frame(
             image=frame.jpeg,

@@ -1,4 +1,4 @@
-"""PS, Pipe Segmentation: contours drawn by hand. Accurate, few."""
+"""PS, Pipe Segmentation: few frames with accurate labels, contours drawn by hand."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,11 +25,11 @@ class Builder(FrameBuilder):
     )
 
     def folder_frames(self, manual_dir: Path) -> Mapping[str, Sequence[FrameFile]]:
-        """Give the user's frames; training leaves out every scene that is held out, and every copy."""
+        """Returns the user's frames; training excludes held-out scenes and all copies of their frames."""
         return contour_frames(Layout(manual_dir, "contour"))
 
     def rendered_frames(self) -> Mapping[str, Sequence["RenderedContours"]]:
-        """Give 40 frames to train on and 60 to validate on, with their exact contours."""
+        """Returns 40 training and 60 validation frames with their exact contours."""
         shots = range(synthetic.SHOTS_PER_PIPE)
         return {
             split: [RenderedContours(pipe, shot) for pipe in pipes for shot in shots]
@@ -38,10 +38,10 @@ class Builder(FrameBuilder):
 
 
 class RenderedContours(synthetic.Shot):
-    """A frame that waits to be rendered."""
+    """A rendered frame, created on reading."""
 
     def read(self) -> Frame:
-        """Render it, with its exact contour."""
+        """Returns the rendered frame with its exact contour."""
         frame = synthetic.render(RENDERED_SEED, self.pipe, self.shot)
         return Frame(
             image=frame.jpeg,

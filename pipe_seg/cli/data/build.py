@@ -42,20 +42,21 @@ def build(
         given.append(f"example_gen.beam={json.dumps(listed)}")
     loaded = settings.load(preset, (*overrides, *given), unlock=unlock)
     quiet.tensorflow()
-    from pipe_seg import pipeline
     from pipe_seg.data import examples
+    from pipe_seg.pipeline import datasets
 
-    dataset = pipeline.examples(loaded, name, manual_dir, options.say)
+    dataset = datasets.examples(loaded, name, manual_dir, options.say)
+    copy = datasets.publish(loaded, dataset)
     splits = dataset.card.get("splits", {})
     counts = {split: examples.count(dataset.path, split) for split in splits or ("train", "validation")}
     left_out = dataset.card.get("left_out", {})
     if as_json:
-        told: dict[str, Any] = {"path": str(dataset.path), "frames": counts, "left_out": left_out}
-        click.echo(json.dumps({**told, "content_digest": dataset.card.get("content_digest")}))
+        made: dict[str, Any] = {"path": str(copy), "key": dataset.key, "frames": counts, "left_out": left_out}
+        click.echo(json.dumps({**made, "content_digest": dataset.card.get("content_digest")}))
         return
     for problems in left_out.values():
         options.say(f"left out: {'; '.join(problems)}")
-    click.echo(f"{dataset.path}  {', '.join(f'{n} {split}' for split, n in counts.items())}")
+    click.echo(f"{copy}  {', '.join(f'{n} {split}' for split, n in counts.items())}")
 
 
 @click.command()
@@ -78,7 +79,7 @@ def preview(
     if source not in ("pbs", "ps") and not Path(source).is_dir():
         raise ConfigError(Problem(source, "not there", expected="a folder of frames, pbs or ps"))
     quiet.tensorflow()
-    from pipe_seg import pipeline
+    from pipe_seg.pipeline import frames
 
-    shown = pipeline.preview(loaded, source, manual_dir=manual_dir, per_class=per_class, out=out, say=options.say)
+    shown = frames.preview(loaded, source, manual_dir=manual_dir, per_class=per_class, out=out, log=options.say)
     click.echo(f"{out}  {len(shown)} frames")

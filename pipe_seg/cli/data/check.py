@@ -30,12 +30,12 @@ def check(
     folder: Path, group_by: str, pattern: str | None, html: Path | None, on_bad: str, max_bad: str, as_json: bool
 ) -> None:
     """Read every frame and label of FOLDER: what is in it, and what is wrong. Exit 3 if anything is."""
-    from pipe_seg import pipeline
+    from pipe_seg.pipeline import frames
 
     tolerance = Tolerance(on_bad == "skip", choices.share(max_bad))
     choices.check_folder(folder, group_by, pattern)
     with progress.bar("checking") as report:
-        statistics, anomalies = pipeline.check(folder, group_by=group_by, pattern=pattern, report=report)
+        statistics, anomalies = frames.check(folder, group_by=group_by, pattern=pattern, on_progress=report)
     if html:
         from pipe_seg.components.example_validator import page
 
@@ -87,7 +87,7 @@ def split(
     as_json: bool,
 ) -> None:
     """Freeze which scene trains and which is held out, as splits.json beside each data set's images."""
-    from pipe_seg import pipeline
+    from pipe_seg.pipeline import frames
 
     shares = choices.fractions(fractions)
     choices.check_folder(folder, group_by, pattern)
@@ -95,14 +95,14 @@ def split(
         raise click.UsageError("--folds and --out belong together")
     if folds and out:
         with progress.bar("grouping") as report:
-            made = pipeline.folds(
-                folder, group_by=group_by, pattern=pattern, number=folds, seed=seed, out=out, report=report
+            made = frames.folds(
+                folder, group_by=group_by, pattern=pattern, number=folds, seed=seed, out=out, on_progress=report
             )
         paths = [str(path) for path in made]
         click.echo(json.dumps({"folds": paths}) if as_json else "\n".join(paths))
         return
     with progress.bar("grouping") as report:
-        statistics, files = pipeline.split(
+        statistics, files = frames.split(
             folder,
             group_by=group_by,
             pattern=pattern,
@@ -110,7 +110,7 @@ def split(
             seed=seed,
             legacy=legacy_split,
             replace=replace,
-            report=report,
+            on_progress=report,
         )
     figures = {
         name: {

@@ -7,9 +7,8 @@ import click
 
 from pipe_seg import progress
 from pipe_seg.cli import options, quiet
-from pipe_seg.errors import ConfigError, Problem
-from pipe_seg.pipeline import MANUAL_DIR
-from pipe_seg.schema import FOLDERS
+from pipe_seg.errors import invocation
+from pipe_seg.pipeline.datasets import MANUAL_DIR
 
 
 @click.command()
@@ -26,19 +25,15 @@ def crop(out: Path, margin: float, manual_dir: Path | None, as_json: bool) -> No
     then has it draw inside the boxes of PBS.
     """
     root = manual_dir or MANUAL_DIR
-    if out.resolve() == root.resolve() or out.resolve().is_relative_to((root / FOLDERS["ps"]).resolve()):
-        raise ConfigError(Problem(out, "inside the data that is cropped", expected="another --out"))
     quiet.tensorflow()
-    from pipe_seg.components import cropper, statistics_gen
+    from pipe_seg.config import CropperSection
+    from pipe_seg.pipeline import frames
 
-    layouts = {dataset.name: dataset.layout for dataset in statistics_gen.discover(root)}
-    if "ps" not in layouts:
-        raise ConfigError(Problem(root, "no contours here", expected=f"a folder with {FOLDERS['ps']}"))
     with progress.bar("cropping") as report:
-        made = cropper.run(layouts["ps"], margin=margin, out=out, report=report)
+        made = frames.crop(CropperSection(margin=margin), root=root, out=out, on_progress=report)
     if as_json:
         click.echo(json.dumps({"path": str(out), "crops": made}))
         return
     click.echo(f"{out}  {', '.join(f'{number} {split}' for split, number in made.items())}")
-    click.echo(f"next       python cli.py train --dataset ps --preset cctv --manual-dir {out}")
-    click.echo(f"then       python cli.py data refine last --manual-dir {root} --out REFINED")
+    click.echo(f"next       {invocation('train', '--dataset', 'ps', '--preset', 'cctv', '--manual-dir', out)}")
+    click.echo(f"then       {invocation('data', 'refine', 'last', '--manual-dir', root, '--out', 'refined')}")

@@ -1,18 +1,19 @@
 """``data refine``: models take over from boxes where they can be believed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pipe_seg import progress
-from pipe_seg.artifacts import Model
-from pipe_seg.cli import options, quiet
-from pipe_seg.errors import ConfigError, Problem
-from pipe_seg.pipeline import MANUAL_DIR
+from pipe_seg.cli import options, quiet, results
+from pipe_seg.config import RefinerSection
+from pipe_seg.errors import invocation
 from pipe_seg.pipeline import runs as run_folder
-from pipe_seg.schema import FOLDERS
+from pipe_seg.pipeline.datasets import MANUAL_DIR
+from pipe_seg.pipeline.runs import Run
 
 TOOLS = ("cvat", "labelme")
 
@@ -49,58 +50,46 @@ def refine(
     data sets; with --to it is instead the frames the models are least certain of.
     """
     models = [run_folder.find_model(reference, runs) for reference in references]
-    root = manual_dir or run_folder.manual_dir_of(models[0]) or MANUAL_DIR
-    if not (root / FOLDERS["pbs"] / "images").is_dir():
-        cure = f"--manual-dir with a folder that holds {FOLDERS['pbs']}/images"
-        raise ConfigError(Problem(root, "no boxes here", expected=cure))
-    if out.exists():
-        raise ConfigError(Problem(out, "exists already", expected="another --out"))
-    if out.resolve().is_relative_to(root.resolve()):
-        raise ConfigError(Problem(out, "inside the data that is refined", expected="another --out"))
+    first = run_folder.run_of(models[0])
+    root = manual_dir or _frames_of(first) or MANUAL_DIR
+    section = RefinerSection(tightness=tightness, agreement=agreement, threshold=threshold)
     quiet.tensorflow()
-    from pipe_seg.components import refiner, statistics_gen
     from pipe_seg.components.refiner import page
-    from pipe_seg.components.refiner.box_predictor import BoxPredictor
+    from pipe_seg.pipeline import frames
 
-    layouts = {dataset.name: dataset.layout for dataset in statistics_gen.discover(root)}
-    gates = refiner.Gates(refiner.usual_fill(layouts.get("ps")), tightness, agreement)
-    asked = BoxPredictor(models, threshold)
-    checked = refiner.check(None if tool else layouts.get("ps"), asked=asked, gates=gates)
-    checked["chosen"] = _chosen(models, threshold)
     with progress.bar("refining") as report:
-        frames = list(refiner.run(layouts["pbs"], asked=asked, gates=gates, report=report))
-    named = [str(model.path) for model in models]
+        if tool:
+            number = frames.prelabel(
+                section, models=models, root=root, out=out, form=tool, number=number, on_progress=report
+            )
+        else:
+            made = frames.refine(section, models=models, root=root, out=out, on_progress=report)
     if tool:
-        told = refiner.write_prelabels(frames, form=tool, number=number, out=out, models=named)
-        click.echo(json.dumps({"path": str(out), "frames": told}) if as_json else f"{out}  {told} frames to correct")
+        text = json.dumps({"path": str(out), "frames": number}) if as_json else f"{out}  {number} frames to correct"
+        click.echo(text)
         return
-    found = refiner.summary(frames)
-    details: dict[str, Any] = {
-        "models": named,
-        "source": str(root.absolute()),
-        "gates": gates.to_json(),
-        "classes": found,
-    }
-    details |= {"threshold": threshold, "validation": checked}
-    shown = page.render(frames, found, gates, named, checked)
-    refiner.write_dataset(frames, root=root, out=out, details=details, page=shown)
     if as_json:
-        click.echo(json.dumps({"path": str(out), "frames": len(frames), "classes": found, "validation": checked}))
+        content = {"frames": made.frames, "classes": made.classes, "validation": made.validation}
+        click.echo(json.dumps({"path": str(out), **content}))
         return
-    _show(found)
-    if checked["frames"]:
-        click.echo(page.told(checked))
+    _show(made.classes)
+    if made.validation["frames"]:
+        click.echo(page.sentence(made.validation))
     click.echo(f"report     {out / 'refine.html'}")
-    click.echo(f"next       python cli.py train --dataset pbs+ps --manual-dir {out}")
+    preset = ["--preset", first.info["preset"]] if first and first.info["preset"] != "default" else []
+    where = [] if runs == results.DEFAULT_RUNS else ["--runs", runs]
+    click.echo(f"next       {invocation('train', '--dataset', 'pbs+ps', *preset, '--manual-dir', out, *where)}")
 
 
-def _chosen(models: list[Model], threshold: float | None) -> list[str]:
-    """Give what of the models was chosen on validation frames, which may be those that are asked about."""
-    chosen = {name for model in models for name in model.chosen}
-    return sorted(chosen if threshold is None else chosen - {"threshold"})
+def _frames_of(run: Run | None) -> Path | None:
+    """Returns the frames that a run learnt from, or that its crops were cut from; None for rendered ones."""
+    if run is None or results.rendered_only(run):
+        return None
+    folder = Path(run.info["manual_dir"])
+    return results.crop_source(folder) or folder
 
 
-def _show(found: dict[str, dict[str, Any]]) -> None:
+def _show(found: Mapping[str, Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 

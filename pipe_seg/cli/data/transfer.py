@@ -8,7 +8,7 @@ import click
 from pipe_seg import progress
 from pipe_seg.cli import options
 from pipe_seg.cli.data import choices
-from pipe_seg.errors import ConfigError, Problem, Tolerance
+from pipe_seg.errors import ConfigError, Problem, Tolerance, invocation
 
 FORMATS = ("yolo", "voc", "coco", "labelme", "via", "cvat", "labelstudio", "roboflow", "masks")
 WRITTEN = ("coco", "labelme", "cvat", "yolo")
@@ -53,9 +53,10 @@ def import_(
 ) -> None:
     """Bring other people's labels into the layout of datasets/: a folder, a label file or a ZIP file."""
     from pipe_seg.annotations.classes import Classes
-    from pipe_seg.components import importer
+    from pipe_seg.components.importer import Order
+    from pipe_seg.pipeline import frames
 
-    order = importer.Order(
+    order = Order(
         form,
         Classes(dict(_pair(text) for text in renamed)),
         dataset=dataset,
@@ -66,7 +67,7 @@ def import_(
         tolerance=Tolerance(on_bad == "skip", choices.share(max_bad)),
     )
     with progress.bar("importing") as report:
-        written = importer.run(order, path=source, frames_dir=frames_dir, to=to, report=report)
+        written = frames.import_(order, path=source, frames_dir=frames_dir, to=to, on_progress=report)
     counts = {str(folder.path): _count(folder.path) for folder in written}
     left_out = written[0].record["details"]["left_out"]
     if as_json:
@@ -76,7 +77,7 @@ def import_(
         options.say(f"left out: {line}")
     for path, splits in counts.items():
         click.echo(f"{path}  {', '.join(f'{n} {name}' for name, n in splits.items())}")
-    click.echo(f"next       python cli.py data check {to}")
+    click.echo(f"next       {invocation('data', 'check', to)}")
 
 
 @click.command()
@@ -85,13 +86,9 @@ def import_(
 @click.option("--to", type=options.FOLDER, required=True, help="The folder to make.")
 def export(folder: Path, form: str, to: Path) -> None:
     """Write a data set's labels for a tool, so that a person can correct them there."""
-    from pipe_seg.components import importer, statistics_gen
+    from pipe_seg.pipeline import frames
 
-    datasets = statistics_gen.discover(folder)
-    if len(datasets) > 1 or not datasets[0].labelled:
-        inner = " or ".join(str(dataset.layout.root) for dataset in datasets)
-        raise ConfigError(Problem(folder, "not one data set with labels", expected=inner))
-    for line in importer.export(form, layout=datasets[0].layout, out=to):
+    for line in frames.export_labels(form, folder=folder, to=to):
         options.say(f"warning: not kept: {line}")
     click.echo(f"{to}")
 

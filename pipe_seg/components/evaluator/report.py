@@ -17,7 +17,7 @@ PLOT_SIZE = 300
 
 
 def render(summary: dict[str, Any], results: Sequence[FrameResult], *, blessed: bool, reason: str) -> str:
-    """Give the HTML: headline, slices, precision-recall curve, worst and best frames."""
+    """Returns the HTML: headline, slices, precision-recall curve, worst and best frames."""
     environment = Environment(
         loader=PackageLoader("pipe_seg.components.evaluator"), autoescape=select_autoescape(default=True)
     )
@@ -49,7 +49,7 @@ def _card(result: FrameResult) -> dict[str, Any]:
 
 
 def _reliability(bins: Sequence[dict[str, float]]) -> list[tuple[float, float, float]]:
-    """Give each bin as a dot: x, y and radius px."""
+    """Returns each bin as a dot: x, y and radius px."""
     return [
         (bin_["probability"] * PLOT_SIZE, (1 - bin_["frequency"]) * PLOT_SIZE, 2 + 18 * math.sqrt(bin_["share"]))
         for bin_ in bins
@@ -57,7 +57,7 @@ def _reliability(bins: Sequence[dict[str, float]]) -> list[tuple[float, float, f
 
 
 def _curve(results: Sequence[FrameResult]) -> str:
-    """Give the pooled precision-recall curve as the points of an SVG polyline."""
+    """Returns the pooled precision-recall curve as the points of an SVG polyline."""
     precision, recall = scores.precision_recall([result.score for result in results])
     points = zip(recall * PLOT_SIZE, (1 - precision) * PLOT_SIZE, strict=True)
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

@@ -17,17 +17,23 @@ Statistic = Callable[[np.ndarray], float]
 
 
 def summarise(results: Sequence[FrameResult], section: EvaluatorSection, seed: int) -> dict[str, Any]:
-    """Give every table of one evaluation; None where a number is not defined."""
+    """Returns every table of one evaluation; None where a number is not defined."""
     rows = np.array([_row(result) for result in results], np.float64)
     groups = [result.group_id for result in results]
     pooled = sum((result.counts for result in results[1:]), results[0].counts)
     statistics = _statistics(section)
 
+    enough = len(set(groups)) >= section.min_scenes
+
     def interval(statistic: Statistic) -> dict[str, float | None]:
+        if not enough:
+            return {"value": finite(statistic(rows)), "low": None, "high": None}
         low, high = scores.bootstrap_interval(rows, groups, section.bootstrap_draws, seed, statistic)
         return {"value": finite(statistic(rows)), "low": finite(low), "high": finite(high)}
 
+    few = f"no interval: {len(set(groups))} scenes, fewer than {section.min_scenes}"
     return {
+        **({} if enough else {"no_interval": few}),
         "n_images": len(results),
         "n_groups": len(set(groups)),
         "n_skipped": int(np.isnan(rows[:, IOU]).sum()),
@@ -86,7 +92,7 @@ def _second(results: Sequence[FrameResult], pooled: Counts, section: EvaluatorSe
 
 
 def _operating_points(results: Sequence[FrameResult], section: EvaluatorSection) -> list[dict[str, float | None]]:
-    """Give what it costs to find ever more of the defect's pixels."""
+    """Returns what it costs to find ever more of the defect's pixels."""
     frames = [result.score for result in results]
     thresholds = {recall: scores.threshold_of_recall(frames, recall) for recall in section.recalls}
     return [
@@ -116,7 +122,7 @@ def _per_class(rows: np.ndarray, section: EvaluatorSection) -> dict[str, dict[st
 
 
 def _per_size(results: Sequence[FrameResult], section: EvaluatorSection) -> dict[str, dict[str, Any]]:
-    """Give the terciles by the share of the frame that is defect."""
+    """Returns the terciles by the share of the frame that is defect."""
     defects = sorted((r for r in results if r.counts.tp + r.counts.fn), key=_share)
     thirds = np.array_split(np.arange(len(defects)), 3)
     table = {}
@@ -148,16 +154,16 @@ def _anchors(results: Sequence[FrameResult], section: EvaluatorSection) -> dict[
 
 
 def _origin(results: Sequence[FrameResult]) -> dict[str, float]:
-    """Give the original experiment's own definition, for comparison only: its Dice is derived from mean IoU."""
+    """Returns the original experiment's own definition, for comparison only: its Dice is derived from mean IoU."""
     iou = float(np.mean([result.origin_iou for result in results]))
     return {"iou": iou, "dice": 2 * iou / (1 + iou)}
 
 
 def finite(value: float) -> float | None:
-    """Give the number, or None for NaN: JSON has no NaN."""
+    """Returns the number, or None for NaN: JSON has no NaN."""
     return None if math.isnan(value) else float(value)
 
 
 def shown(value: float | None) -> str:
-    """Give three decimals, or a dash."""
+    """Returns three decimals, or a dash."""
     return "–" if value is None else f"{value:.3f}"

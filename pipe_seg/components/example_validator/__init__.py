@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 from pipe_seg.annotations import folders
 from pipe_seg.data.statistics import FrameStatistics, Statistics
-from pipe_seg.errors import Problem
+from pipe_seg.errors import Problem, invocation
 from pipe_seg.schema import CLASS_NAMES
 
 TWINS_SHOWN = 5
-LEAK_CURE = "`python cli.py data split {}` to keep each scene on one side"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def _mixed_masks(statistics: Statistics) -> Iterator[Anomaly]:
 
 
 def _leaks(statistics: Statistics) -> Iterator[Anomaly]:
-    cure = LEAK_CURE.format(statistics.root)
+    cure = f"`{invocation('data', 'split', statistics.root)}` to keep each scene on one side"
     for link in statistics.crossing():
         one, other = statistics.frames[link.first], statistics.frames[link.second]
         what = f"one scene in {_side(one)} and {_side(other)}, by {link.why}"

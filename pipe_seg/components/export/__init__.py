@@ -22,6 +22,7 @@ from pipe_seg.nn import folding, models
 from pipe_seg.nn.scores import FrameScore, best_threshold, image_mean, operating_point, threshold_of_recall
 from pipe_seg.schema import CLASS_NAMES, SIGNATURE_ARRAYS, SIGNATURE_BYTES
 
+COMPONENT, VERSION = "export", 1
 GIVEN = "given in the configuration"
 EPOCH, THRESHOLD, BLOB = "epoch", "threshold", "minimum component size"
 BLOBS = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01)
@@ -64,9 +65,17 @@ def run(
         "size_px": list(inference.size),
         "crop_margin": tuning.crop_margin,
     }
-    inputs = {"trainer": str(trained.path), "tuning": str(tuning.path), "tuning_digest": tuning.digest or ""}
+    inputs = {"trainer": trained.key or "", "tuning": tuning.key or ""}
+    section = config.export.model_dump()
+    asked = {
+        **section,
+        "threshold": config.evaluator.threshold,
+        "empty": config.evaluator.empty,
+        "formats": list(formats),
+    }
+    key = artifacts.key_of(COMPONENT, VERSION, {**asked, "int8": int8}, inputs)
     with artifacts.writing(
-        out, component="export", section=config.export.model_dump(), inputs=inputs, details=details
+        out, component=COMPONENT, section=section, inputs=inputs, details=details, key=key
     ) as folder:
         save(Predictor(frozen, inference, exact), folder / "saved_model")
         chose = lineage.fingerprints(tuning.path, "validation") if point["chosen"] else lineage.none()
@@ -95,6 +104,10 @@ def _chosen(config: Config, network: Answers, tuning: Dataset, before: Mapping[s
     chosen |= {EPOCH} if config.trainer.chooses else set()
     if threshold == "auto":
         frames = _scores(network, InferenceOptions.of(config), tuning)
+        if not any(frame.positives.sum() for frame in frames):
+            how = f"no frame of {tuning.name}, validation, has a defect: nothing could be chosen"
+            fraction = 0.0 if blob == "auto" else blob
+            return {"threshold": 0.5, "threshold_chosen": how, "min_component_fraction": fraction, "chosen": []}
         threshold = threshold_of_recall(frames, recall) if recall else best_threshold(frames)
         aim = f"highest that finds {recall:g} of the defect's pixels" if recall else "highest image-mean iou"
         how = f"{aim} on {tuning.name}, validation"

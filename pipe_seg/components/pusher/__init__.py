@@ -19,10 +19,11 @@ def run(
     model: Model,
     evaluation: Evaluation,
     infra: InfraBlessing,
+    data: Dataset,
     validator: InfraValidatorSection,
     unblessed: bool = False,
 ) -> PushedModel:
-    """Publish ``model`` into ``section.store`` and call it the candidate.
+    """Publishes ``model`` into ``section.store`` as the candidate; ``data`` is the dataset that it was tuned on.
 
     The infrastructure blessing is never waived: what does not load must not be served. ``unblessed``
     waives the evaluator's, and is written into the manifest.
@@ -37,6 +38,8 @@ def run(
     if model.crop_margin is not None:
         cure = "a model trained on frames; this one is for `data refine`"
         raise RefusedError(Problem(model.path, "draws inside boxes, and who asks a server has none", expected=cure))
+    if data.key != model.record["inputs"]["tuning"]:
+        raise RefusedError(Problem(data.path, "is not the data that the model was tuned on", got=str(data.key)[:12]))
     digest = model.digest
     for blessing in (infra, evaluation):
         if blessing.record["inputs"]["model"] != digest:
@@ -64,7 +67,6 @@ def run(
 
     place = store.at(section.store)
     version_labels.read(place)  # a file that cannot be read is told of before anything is published
-    data = Dataset(Path(model.record["inputs"]["tuning"]))
     texts = {card.NAME: card.render(model, evaluation, infra, data)}
     number = store.publish(place, model.saved_model, facts, verify, texts)
     version_labels.upload(place, number)

@@ -1,233 +1,174 @@
-"""Boxes and models → the pixels of the boxes that can be believed, as a new version of the data set.
+"""Boxes and models → contours inside the boxes that can be trusted, as a new version of the data set.
 
-A model trained on contours is asked for every training frame with boxes: for the whole frame, or, if it learnt from
-crops, for each box with its surroundings. What it finds takes the place of the filled box if it passes three gates: a
-share of the box that contours of this class have, a bounding box that is the box, and models that agree. The other
-boxes stay boxes.
+A model trained on contours predicts every training frame with boxes: the whole frame, or, if it learnt from crops, each
+box with its surroundings. What it finds takes the place of the filled box if it passes three gates: a share of the box
+that contours of this class have, a bounding box that is the box, and models that agree. The other boxes stay boxes.
 """
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
-from pipe_seg import artifacts, disk, images
-from pipe_seg.annotations import coco, documents, formats, prelabels, raster
+from pipe_seg import artifacts, disk
+from pipe_seg.annotations import coco, formats, prelabels
 from pipe_seg.annotations.folders import Layout
-from pipe_seg.annotations.shapes import Size
+from pipe_seg.artifacts import Model
+from pipe_seg.components.refiner import page
 from pipe_seg.components.refiner.box_predictor import BoxPredictor
-from pipe_seg.errors import ConfigError, Problem
-from pipe_seg.progress import Report
-from pipe_seg.schema import CLASS_NAMES, FOLDERS, Annotation, Box, Region
+from pipe_seg.components.refiner.proposals import REASONS, Gates, RefinedFrame, check, refine_frames, usual_fill
+from pipe_seg.config import RefinerSection
+from pipe_seg.data import data_card
+from pipe_seg.progress import OnProgress
+from pipe_seg.schema import CLASS_NAMES, FOLDERS
 
-REASONS = ("accepted", "fill", "tightness", "agreement")
-STABILITY_OFFSET = 1.0
-WHOLE_RANGE = (0.02, 0.95)
+COMPONENT, VERSION = "refiner", 1
 
 
 @dataclass(frozen=True)
-class Gates:
-    """What a box's pixels must pass.
+class RefinedDataset:
+    """A new version of the data sets, a ``--manual-dir`` folder.
 
     Attributes:
-        fill: for each class id, the least and the greatest share of the box that may be defect.
-        tightness: the least IoU of the box and the bounding box of the pixels found.
-        agreement: the least IoU of two models' pixels; of one model alone, of its pixels when every logit is one
-            lower and one higher (the stability score of Segment Anything, Kirillov et al. 2023, appendix B).
+        path: The folder.
+        frames: How many frames have boxes that were judged.
+        classes: What ``summary`` returns.
+        validation: What ``check`` returns, and what validation frames ``chosen`` of the models before.
     """
-
-    fill: Mapping[int, tuple[float, float]]
-    tightness: float = 0.3
-    agreement: float = 0.5
-
-    def to_json(self) -> dict[str, Any]:
-        """Give it as plain values."""
-        fill = {CLASS_NAMES[label]: list(limits) for label, limits in self.fill.items()}
-        return {"fill": fill, "tightness": self.tightness, "agreement": self.agreement}
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What models found in one box: ``verdict`` is one of ``REASONS``, the first gate that was not passed."""
-
-    box: Box
-    region: Region
-    fill: float
-    tightness: float
-    agreement: float
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Refined:
-    """One frame with what was found in its boxes."""
 
     path: Path
-    size: Size
-    before: Annotation
-    proposals: tuple[Proposal, ...]
-
-    @property
-    def after(self) -> Annotation:
-        """The frame's annotation with the accepted boxes refined; unchanged where none was."""
-        accepted = [proposal for proposal in self.proposals if proposal.verdict == "accepted"]
-        if not accepted:
-            return self.before
-        boxes = tuple(replace(p.box, refined=p.verdict == "accepted") for p in self.proposals)
-        return replace(self.before, boxes=boxes, regions=tuple(p.region for p in accepted))
-
-    @property
-    def drawn(self) -> Annotation:
-        """All that was found, as a person would have drawn it; a box where nothing was found."""
-        found = tuple(p.region for p in self.proposals if p.fill)
-        return Annotation(tuple(p.box for p in self.proposals if not p.fill), regions=found)
-
-    @property
-    def agreement(self) -> float:
-        """Mean over the boxes, 0…1."""
-        return fmean(proposal.agreement for proposal in self.proposals)
+    frames: int
+    classes: Mapping[str, Mapping[str, Any]]
+    validation: Mapping[str, Any]
 
 
-def usual_fill(contours: Layout | None) -> dict[int, tuple[float, float]]:
-    """Give the range of the share of a box that is defect, for each class, from training frames with both.
-
-    Half the least that was seen, and midway from the greatest to 1; 0.02 … 0.95 for a class that was never seen.
-    """
-    seen: dict[int, list[float]] = {}
-    for frame in contours.frames("train") if contours else ():
-        found = frame.read().agreement
-        if found:
-            seen.setdefault(found.label, []).append(found.fill_ppm / 1_000_000)
-    known = {label: (min(fills) / 2, (max(fills) + 1) / 2) for label, fills in seen.items()}
-    return {label: known.get(label, WHOLE_RANGE) for label in range(len(CLASS_NAMES))}
-
-
-def run(boxes: Layout, *, asked: BoxPredictor, gates: Gates, report: Report) -> Iterator[Refined]:
-    """Give every training frame that has boxes and no contour by hand, with what the models found.
-
-    What was refined before is found anew.
-
-    Raises:
-        InputDataError: a frame cannot be used.
-        ConfigError: no frame has boxes to refine.
-    """
-    frames = boxes.frames("train")
-    asked_for = 0
-    for done, waiting in enumerate(frames, 1):
-        data = documents.read_bytes(waiting.image, images.MAX_BYTES)
-        frame, drawn = waiting.load(data)
-        if drawn.boxes and (drawn.is_refined or not (drawn.regions or drawn.polygons)):
-            size: Size = (frame.segmentation_mask.shape[0], frame.segmentation_mask.shape[1])
-            bare = tuple(replace(box, refined=False) for box in drawn.boxes)
-            asked_for += 1
-            yield Refined(waiting.image, size, Annotation(bare), proposals(data, bare, asked, gates))
-        report(done, len(frames))
-    if not asked_for:
-        raise ConfigError(Problem(boxes.root, "no training frame has boxes to refine", expected="PBS with boxes"))
-
-
-def proposals(data: bytes, boxes: Sequence[Box], asked: BoxPredictor, gates: Gates) -> tuple[Proposal, ...]:
-    """Ask the models for the frame whose file holds ``data``; give what is found in each box."""
-    answers = zip(boxes, asked.margins(data, boxes), strict=True)
-    return tuple(propose(box, margins, gates) for box, margins in answers)
-
-
-def propose(box: Box, margins: Sequence[np.ndarray], gates: Gates) -> Proposal:
-    """Find the defect's pixels in one box and judge them.
+def run(
+    section: RefinerSection,
+    *,
+    models: Sequence[Model],
+    layouts: Mapping[str, Layout],
+    root: Path,
+    out: Path,
+    report: OnProgress,
+    key: str | None = None,
+) -> RefinedDataset:
+    """Writes a new version of the data sets in ``root`` with the training boxes refined, and a page about it.
 
     Args:
-        box: where to look.
-        margins: for each model, (height, width) logits above its threshold; their mean decides.
-        gates: what the pixels must pass.
-    """
-    height, width = margins[0].shape
-    place = raster.inside(box, height, width)
-    within = [margin[place] for margin in margins]
-    found = np.mean(within, axis=0) > 0
-    mask = np.zeros((height, width), np.uint8)
-    mask[place] = found
-    told = {
-        "fill": float(found.mean()),
-        "tightness": _tightness(found),
-        "agreement": _agreement(within),
-    }
-    low, high = gates.fill[box.label]
-    passed = {
-        "fill": low <= told["fill"] <= high,
-        "tightness": told["tightness"] >= gates.tightness,
-        "agreement": told["agreement"] >= gates.agreement,
-    }
-    verdict = next((name for name in REASONS[1:] if not passed[name]), "accepted")
-    return Proposal(box, raster.region(mask, box.label), **told, verdict=verdict)
-
-
-def check(contours: Layout | None, *, asked: BoxPredictor, gates: Gates) -> dict[str, Any]:
-    """Give how well what is found in boxes fits contours, on the frames of the validation split that have both.
-
-    Returns:
-        ``frames``; ``iou``: mean over them of what was found in their boxes, and ``filled_boxes_iou`` of the boxes
-        themselves; ``iou_accepted``: mean over those whose boxes all pass the gates. None where there is no frame.
+        section: The gates and the threshold.
+        models: Exported models; several judge each other.
+        layouts: The data sets of ``root`` by name; ``pbs`` has to be there, ``ps`` tells the usual fill.
+        root: The folder that holds them.
+        out: The folder to make.
+        report: Receives how many frames are done.
+        key: The key to record.
 
     Raises:
-        InputDataError: a frame cannot be used.
+        ConflictError: ``out`` exists already.
+        InputDataError: A frame cannot be used.
+        ConfigError: No frame has boxes to refine.
     """
-    found, filled, accepted = [], [], []
-    for waiting in contours.frames("validation") if contours and contours.paths("validation") else ():
-        frame = waiting.read()
-        boxes = [box for box in frame.boxes if box.label in frame.labels]
-        if not boxes:
-            continue
-        proposed = proposals(frame.image, boxes, asked, gates)
-        truth = frame.segmentation_mask > 0
-        drawn = raster.rasterise(Annotation(regions=tuple(p.region for p in proposed)), *truth.shape)
-        found.append(_iou(drawn > 0, truth))
-        filled.append(_iou(raster.rasterise(Annotation(tuple(boxes)), *truth.shape) > 0, truth))
-        if all(proposal.verdict == "accepted" for proposal in proposed):
-            accepted.append(found[-1])
-    means = {"iou": found, "filled_boxes_iou": filled, "iou_accepted": accepted}
-    return {"frames": len(found), **{name: fmean(values) if values else None for name, values in means.items()}}
+    gates, predictor = gates_of(section, layouts), BoxPredictor(models, section.threshold)
+    checked = check(layouts.get("ps"), predictor=predictor, gates=gates) | {"chosen": _chosen(section, models)}
+    frames = list(refine_frames(layouts["pbs"], predictor=predictor, gates=gates, on_progress=report))
+    found, names = summary(frames), [str(model.path) for model in models]
+    details: dict[str, Any] = {
+        "models": names,
+        "source": str(root.absolute()),
+        "gates": gates.to_json(),
+        "classes": found,
+    }
+    details |= {"threshold": section.threshold, "validation": checked}
+    shown = page.render(frames, found, gates, names, checked)
+    write_dataset(frames, root=root, out=out, section=section, details=details, page=shown, key=key)
+    return RefinedDataset(out, len(frames), found, checked)
 
 
-def write_dataset(frames: Sequence[Refined], *, root: Path, out: Path, details: dict[str, Any], page: str) -> None:
-    """Write the new version: every data set of ``root`` with its splits, the training boxes refined, and the report.
+def key_of(section: RefinerSection, inputs: Mapping[str, str]) -> str:
+    """Returns the key of what ``run`` makes of these inputs: the digests of the data and of the models."""
+    return artifacts.key_of(COMPONENT, VERSION, section.model_dump(), inputs)
+
+
+def prelabel(
+    section: RefinerSection,
+    *,
+    models: Sequence[Model],
+    layouts: Mapping[str, Layout],
+    form: str,
+    number: int,
+    out: Path,
+    report: OnProgress,
+) -> int:
+    """Writes the ``number`` frames whose models agree least, for a person to correct; returns how many they are.
 
     Raises:
-        ConflictError: there is something at ``out``.
+        ConflictError: ``out`` exists already.
+        InputDataError: A frame cannot be used.
     """
-    with artifacts.writing(out, component="refiner", details=details) as folder:
+    gates, predictor = gates_of(section, layouts), BoxPredictor(models, section.threshold)
+    frames = list(refine_frames(layouts["pbs"], predictor=predictor, gates=gates, on_progress=report))
+    return write_prelabels(frames, form=form, number=number, out=out, models=[str(model.path) for model in models])
+
+
+def gates_of(section: RefinerSection, layouts: Mapping[str, Layout]) -> Gates:
+    """Returns the gates, with the usual fill of the training contours."""
+    return Gates(usual_fill(layouts.get("ps")), section.tightness, section.agreement)
+
+
+def _chosen(section: RefinerSection, models: Sequence[Model]) -> list[str]:
+    """Returns what validation frames chose of the models; those frames may be among the ones that are checked."""
+    chosen = {name for model in models for name in model.chosen}
+    return sorted(chosen if section.threshold is None else chosen - {"threshold"})
+
+
+def write_dataset(
+    frames: Sequence[RefinedFrame],
+    *,
+    root: Path,
+    out: Path,
+    section: RefinerSection | None = None,
+    details: dict[str, Any],
+    page: str,
+    key: str | None = None,
+) -> None:
+    """Writes every data set of ``root`` with its splits, the training boxes refined, and the report.
+
+    Raises:
+        ConflictError: ``out`` exists already.
+    """
+    chosen = section.model_dump() if section else {}
+    with artifacts.writing(out, component=COMPONENT, section=chosen, details=details, key=key) as folder:
         for name in FOLDERS.values():
             if (root / name).is_dir():
-                shutil.copytree(root / name, folder / name, copy_function=disk.link)
+                shutil.copytree(root / name, folder / name)
+                data_card.copy_licences(root / name, folder / name)
         _relabel(folder / FOLDERS["pbs"], root / FOLDERS["pbs"], frames)
         (folder / "refine.html").write_text(page, "utf-8")
 
 
-def write_prelabels(frames: Sequence[Refined], *, form: str, number: int, out: Path, models: Sequence[str]) -> int:
-    """Write the ``number`` frames whose models agree least, for a person to correct; give how many they are.
+def write_prelabels(frames: Sequence[RefinedFrame], *, form: str, number: int, out: Path, models: Sequence[str]) -> int:
+    """Writes the ``number`` frames whose models agree least; returns how many they are.
 
-    ``prelabels.csv`` lists them, the least certain first, with the digest that tells later what was corrected.
+    ``prelabels.csv`` lists them, the least certain first, with the digest that later shows what was corrected.
 
     Raises:
-        ConflictError: there is something at ``out``.
+        ConflictError: ``out`` exists already.
     """
     chosen = sorted(frames, key=lambda frame: (frame.agreement, frame.path.name))[:number]
     with artifacts.writing(out, component="prelabels", details={"format": form, "models": list(models)}) as folder:
-        formats.write(form, [(frame.path.name, frame.size, frame.drawn) for frame in chosen], folder)
+        formats.write(form, [(frame.path.name, frame.size, frame.found) for frame in chosen], folder)
         for frame in chosen:
             shutil.copyfile(frame.path, folder / frame.path.name)
-        rows = [(frame.path.name, frame.agreement, frame.drawn, frame.size) for frame in chosen]
+        rows = [(frame.path.name, frame.agreement, frame.found, frame.size) for frame in chosen]
         prelabels.write(folder / prelabels.NAME, rows, models)
     return len(chosen)
 
 
-def summary(frames: Sequence[Refined]) -> dict[str, dict[str, Any]]:
-    """Give, for each class: boxes, how many were accepted or refused by which gate, the accepted ones' mean fill."""
+def summary(frames: Sequence[RefinedFrame]) -> dict[str, dict[str, Any]]:
+    """Returns, for each class: boxes, how many were accepted or refused by which gate, the accepted ones' mean fill."""
     found = {}
     for label, name in enumerate(CLASS_NAMES):
         boxes = [p for frame in frames for p in frame.proposals if p.box.label == label]
@@ -239,8 +180,8 @@ def summary(frames: Sequence[Refined]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _relabel(target: Path, source: Path, frames: Sequence[Refined]) -> None:
-    """Take the label files of the refined frames away and write one COCO file for each folder of frames."""
+def _relabel(target: Path, source: Path, frames: Sequence[RefinedFrame]) -> None:
+    """Replaces the label files of the refined frames by one COCO file for each folder of frames."""
     layout = Layout(source, "box")
     changed = {frame.path: frame for frame in frames if frame.after.is_refined}
     for folder in sorted({path.parent for path in changed}):
@@ -249,12 +190,12 @@ def _relabel(target: Path, source: Path, frames: Sequence[Refined]) -> None:
         for path in (path for path in layout.all_images() if path.parent == folder):
             refined = changed.get(path)
             if refined:
-                _forget(layout, path, target)
+                _remove_labels(layout, path, target)
                 listed.append((path.name, refined.size, refined.after))
             elif layout.frame(path).draw:
-                frame, drawn = layout.frame(path).load(path.read_bytes())
+                frame, annotation = layout.frame(path).load(path.read_bytes())
                 height, width = frame.segmentation_mask.shape
-                listed.append((path.name, (height, width), replace(drawn, mask=None)))
+                listed.append((path.name, (height, width), replace(annotation, mask=None)))
         content = coco.written(listed, {"description": "refined by pipe-seg"})
         for image in content["images"]:
             image["mask_source"] = "refined" if folder / image["file_name"] in changed else "box"
@@ -265,28 +206,9 @@ def _relabel(target: Path, source: Path, frames: Sequence[Refined]) -> None:
         disk.write_json(path, content)
 
 
-def _forget(layout: Layout, path: Path, target: Path) -> None:
-    """Remove what the label files of one frame say, which would come before the refined boxes."""
+def _remove_labels(layout: Layout, path: Path, target: Path) -> None:
+    """Removes the label files of one frame, which would come before the refined boxes."""
     frame = layout.frame(path)
     for file in (frame.label, frame.mask):
         if file:
             (target / file.relative_to(layout.root)).unlink()
-
-
-def _agreement(within: Sequence[np.ndarray]) -> float:
-    if len(within) > 1:
-        return min(_iou(first > 0, second > 0) for first, second in combinations(within, 2))
-    return _iou(within[0] > STABILITY_OFFSET, within[0] > -STABILITY_OFFSET)
-
-
-def _iou(first: np.ndarray, second: np.ndarray) -> float:
-    either = int((first | second).sum())
-    return int((first & second).sum()) / either if either else 0.0
-
-
-def _tightness(found: np.ndarray) -> float:
-    """Give the IoU of the whole array and the bounding box of what is found in it."""
-    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
-    if not len(rows):
-        return 0.0
-    return float((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) / found.size)

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from pipe_seg import images
 from pipe_seg.annotations import raster
-from pipe_seg.components.refiner import REASONS, Gates, Refined
+from pipe_seg.components.refiner.proposals import REASONS, Gates, RefinedFrame
 from pipe_seg.schema import CLASS_NAMES, Annotation
 
 SHOWN_OF_A_CLASS = 4
@@ -20,28 +20,26 @@ CONTOUR_COLOUR = (80, 220, 80)
 REFUSED_COLOUR = (90, 90, 255)
 
 
-def told(checked: Mapping[str, Any]) -> str:
-    """Give what ``check`` found, and what validation frames ``chosen`` before, as a sentence."""
+def sentence(checked: Mapping[str, Any]) -> str:
+    """Returns what ``check`` found, and what validation frames ``chosen`` before, as a sentence."""
     accepted = "" if checked["iou_accepted"] is None else f", {checked['iou_accepted']:.3f} where it is accepted"
-    chosen = (
-        f"; it flatters if they, or crops of them, chose the {', '.join(checked['chosen'])}"
-        if checked["chosen"]
-        else ""
-    )
+    chosen = ""
+    if checked["chosen"]:
+        chosen = f"; biased upwards if they, or crops of them, chose the {', '.join(checked['chosen'])}"
     return (
-        f"validation: IoU {checked['iou']:.3f} of what is found in the boxes of {checked['frames']} frames with "
-        f"contours{accepted}; of the boxes filled in {checked['filled_boxes_iou']:.3f}{chosen}"
+        f"validation: what is found in the boxes of {checked['frames']} frames with contours has IoU "
+        f"{checked['iou']:.3f}{accepted}; the filled boxes have {checked['filled_boxes_iou']:.3f}{chosen}"
     )
 
 
 def render(
-    frames: Sequence[Refined],
+    frames: Sequence[RefinedFrame],
     summary: Mapping[str, Mapping[str, Any]],
     gates: Gates,
     models: Sequence[str],
     checked: Mapping[str, Any],
 ) -> str:
-    """Give the HTML; of each class the first accepted and the first refused frames are shown."""
+    """Returns the HTML; of each class it shows the first accepted and the first refused frames."""
     environment = Environment(
         loader=PackageLoader("pipe_seg.components.refiner"), autoescape=select_autoescape(default=True)
     )
@@ -58,12 +56,12 @@ def render(
         fill={CLASS_NAMES[label]: limits for label, limits in gates.fill.items()},
         models=models,
         frames=len(frames),
-        checked=told(checked) if checked["frames"] else None,
+        checked=sentence(checked) if checked["frames"] else None,
     )
 
 
-def _of(frames: Sequence[Refined], label: int, *, accepted: bool) -> list[Refined]:
-    """Give the first frames that have a box of the class that was accepted, or was not."""
+def _of(frames: Sequence[RefinedFrame], label: int, *, accepted: bool) -> list[RefinedFrame]:
+    """Returns the first frames that have a box of the class that was accepted, or was not."""
     found = (
         frame
         for frame in frames
@@ -72,27 +70,32 @@ def _of(frames: Sequence[Refined], label: int, *, accepted: bool) -> list[Refine
     return [frame for frame, _ in zip(found, range(SHOWN_OF_A_CLASS), strict=False)]
 
 
-def _card(frame: Refined) -> dict[str, Any]:
+def _card(frame: RefinedFrame) -> dict[str, Any]:
     pixels = images.decode(frame.path.read_bytes())
-    told = [
-        f"{CLASS_NAMES[p.box.label]}: {_said(p.verdict)}; fill {p.fill:.2f}, tightness {p.tightness:.2f}, "
+    verdicts = [
+        f"{CLASS_NAMES[p.box.label]}: {_verdict(p.verdict)}; fill {p.fill:.2f}, tightness {p.tightness:.2f}, "
         f"agreement {p.agreement:.2f}"
         for p in frame.proposals
     ]
-    return {"name": frame.path.name, "told": told, "before": _boxes(pixels, frame), "after": _contours(pixels, frame)}
+    return {
+        "name": frame.path.name,
+        "verdicts": verdicts,
+        "before": _boxes(pixels, frame),
+        "after": _contours(pixels, frame),
+    }
 
 
-def _said(verdict: str) -> str:
+def _verdict(verdict: str) -> str:
     return verdict if verdict == "accepted" else f"refused by {verdict}"
 
 
-def _boxes(pixels: np.ndarray, frame: Refined) -> str:
+def _boxes(pixels: np.ndarray, frame: RefinedFrame) -> str:
     shown, mask = _small(pixels, raster.rasterise(frame.before, *frame.size))
     images.outline(shown, mask, BOX_COLOUR)
     return _encoded(shown)
 
 
-def _contours(pixels: np.ndarray, frame: Refined) -> str:
+def _contours(pixels: np.ndarray, frame: RefinedFrame) -> str:
     shown, _ = _small(pixels, np.zeros(frame.size, np.uint8))
     for proposal in frame.proposals:
         mask = raster.rasterise(Annotation(regions=(proposal.region,)), *frame.size)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg import artifacts, devices, disk
-from pipe_seg.artifacts import TrainedModel
+from pipe_seg.artifacts import Dataset, TrainedModel
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.interrupt import Interrupted
 from pipe_seg.components.trainer.loop import Loop
@@ -20,13 +20,25 @@ from pipe_seg.components.trainer.tensorboard import TensorBoardLogger
 from pipe_seg.components.trainer.validation import Validation
 from pipe_seg.components.trainer.workers import Workers
 from pipe_seg.config import Config, ModelSection
-from pipe_seg.data import lineage
+from pipe_seg.data import batches, lineage
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.data.examples import load
 from pipe_seg.data.lineage import LearntFrames
 from pipe_seg.data.training_data import TrainingData
 from pipe_seg.errors import DivergedError, MachineError, Problem
 from pipe_seg.nn import encoders, models
+
+COMPONENT, VERSION = "trainer", 1
+NOT_LEARNT: Any = {
+    "preset": True,
+    "unlocked": True,
+    "example_gen": True,
+    "cropper": True,
+    "refiner": True,
+    "infra_validator": True,
+    "pusher": True,
+    "evaluator": {"bootstrap_draws", "minimum_iou", "min_scenes", "min_component_area_px", "recalls"},
+}
 
 
 def run(
@@ -89,9 +101,10 @@ def run(
     if not session.best:
         raise ended_early or DivergedError("not one epoch gave finite answers; lower the learning rate")
     if workers.chief and not isinstance(ended_early, Interrupted):
-        inputs = {"validation": str(data.contours.path), "init": str(init.path) if init else ""}
         known = lineage.learnt(data, [init.path] if init else [])
-        _publish(config, session, loop, out, inputs, facts | {"diverged": ended_early is not None}, known)
+        _publish(
+            config, session, loop, out, key_of(config, data, init), facts | {"diverged": ended_early is not None}, known
+        )
         shutil.rmtree(checkpoints, ignore_errors=True)
     if ended_early:
         raise ended_early
@@ -104,7 +117,7 @@ def _facts(config: Config, examples: TransformedExamples, data: TrainingData, st
         "precision": devices.precision(config.trainer.precision),
         "replicas": strategy.num_replicas_in_sync,
         "batch_size": examples.batch_size,
-        "data_digest": data.digest,
+        "data_key": data.key,
     }
 
 
@@ -116,7 +129,7 @@ def _loop(
     strategy: Any,
     init: TrainedModel | None,
 ) -> Loop:
-    recipe, size = config.recipe(name), examples.batch_size
+    recipe, size = config.dataset(name), examples.batch_size
     steps = recipe.epochs * examples.steps
     loop = Loop(config, recipe, steps=steps, batch_size=size, precision=precision, strategy=strategy)
     if init or encoders.begins_elsewhere(config.model):
@@ -129,19 +142,41 @@ def _publish(
     session: Session,
     loop: Loop,
     out: Path,
-    inputs: dict[str, str],
+    key: str,
     facts: dict[str, Any],
     known: LearntFrames,
 ) -> None:
     state = session.state
     details = facts | {"best_epoch": state.best_epoch, "best_iou": state.best_iou, "skipped_steps": state.skipped}
-    with artifacts.writing(
-        out, component="trainer", section=config.trainer.model_dump(), inputs=inputs, details=details
-    ) as folder:
+    section = config.trainer.model_dump()
+    with artifacts.writing(out, component=COMPONENT, section=section, details=details, key=key) as folder:
         loop.average.set_weights(session.best)
         loop.average.save_weights(TrainedModel(folder).weights)
         disk.write_json(TrainedModel(folder).history, state.history)
         known.write(folder)
+
+
+def key_of(config: Config, data: TrainingData, init: TrainedModel | None) -> str:
+    """Returns the key that two trainings share only if they learn the same thing.
+
+    It covers the configuration, the frames of the training splits, the weights it starts from, and, where validation
+    chooses the epoch or contours tell how much of a box is defect, what they tell.
+    """
+    section = config.model_dump(mode="json", exclude=NOT_LEARNT)
+    learnt = data.name.split("+")
+    inputs: dict[str, Any] = {"init": init.key if init else None}
+    inputs |= {name: _content(data.datasets[name], "train") for name in learnt}
+    if config.trainer.chooses:
+        inputs["validation"] = _content(data.contours, "validation")
+    supervision = config.supervision
+    if "pbs" in learnt and supervision.boxes == "routed" and supervision.measure_fill:
+        inputs["fill"] = data.contours.card.get("splits", {}).get("train", {}).get("box_against_contour")
+    version = f"{VERSION}, batches {batches.VERSION}"
+    return artifacts.key_of(COMPONENT, version, {"dataset": data.name, **section}, inputs)
+
+
+def _content(dataset: Dataset, split: str) -> str:
+    return str(dataset.card.get("content_digest", {}).get(split, dataset.key))
 
 
 @contextmanager
@@ -156,7 +191,7 @@ def _memory_told(name: str, batch_size: int) -> Iterator[None]:
 
 def global_batch_size(config: Config, name: str, strategy: Any, say: Callable[[str], None]) -> int:
     """Give the batch over all replicas: that of the recipe, rounded up, and said, where it does not divide."""
-    wanted = config.recipe(name).batch_size
+    wanted = config.dataset(name).batch_size
     parts = strategy.num_replicas_in_sync * config.trainer.accumulate
     size: int = -(-wanted // parts) * parts
     if size != wanted:

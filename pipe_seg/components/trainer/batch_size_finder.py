@@ -42,7 +42,7 @@ def parts(config: Config, name: str, say: Callable[[str], None]) -> int:
         raise ConfigError(
             Problem("--batch-size", "cannot be found by several workers", got="auto", expected="a number")
         )
-    batch_size = config.recipe(name).batch_size
+    batch_size = config.dataset(name).batch_size
     limit = round((config.trainer.memory_gib or free_gib()) * GIB)
     for number in (number for number in range(1, batch_size + 1) if batch_size % number == 0):
         command = [sys.executable, "-m", __name__, name, str(number), str(limit)]
@@ -79,7 +79,7 @@ def main(name: str, number: str, limit: str) -> None:
     config = Config.model_validate(told)
     strategy, precision = devices.strategy(config.trainer.strategy), devices.precision(config.trainer.precision)
     size = global_batch_size(config, name, strategy, lambda text: None)
-    loop = Loop(config, config.recipe(name), steps=9, batch_size=size, precision=precision, strategy=strategy)
+    loop = Loop(config, config.dataset(name), steps=9, batch_size=size, precision=precision, strategy=strategy)
     share = size // strategy.num_replicas_in_sync // int(number)
     shape = (share, config.transform.image_height_px, config.transform.image_width_px)
     blank: dict[str, Any] = {"mask": ((*shape, 2), np.uint8), "boxes": ((share, BOXES, 5), np.float32)}

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipe_seg.components.trainer import memory
-from pipe_seg.config import Config, Recipe
+from pipe_seg.config import Config, DatasetSection
 from pipe_seg.data.batches import TransformedExamples
 from pipe_seg.nn import losses, metrics, models, optimizers
 from pipe_seg.nn.box_supervision import BoxSupervisionLoss
@@ -56,7 +56,7 @@ class Loop:
     """
 
     def __init__(
-        self, config: Config, recipe: Recipe, *, steps: int, batch_size: int, precision: str, strategy: Any
+        self, config: Config, recipe: DatasetSection, *, steps: int, batch_size: int, precision: str, strategy: Any
     ) -> None:
         """Build everything inside ``strategy``'s scope.
 

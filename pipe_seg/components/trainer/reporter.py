@@ -43,7 +43,7 @@ class Reporter:
         self.epoch_images += images
         self.rate = self.epoch_images / max(time.monotonic() - self.epoch_started, 1e-9)
         if self.bar and self.task is not None:
-            note = f"{_told(scores)}  {self.rate:.0f} images/s"
+            note = f"{_summary(scores)}  {self.rate:.0f} images/s"
             self.bar.update(self.task, advance=steps, note=note)
 
     @contextmanager
@@ -63,24 +63,27 @@ class Reporter:
         """Write a line that a log can be searched for."""
         self.note(f"warning: {text}")
 
-    def epoch(self, number: int, train: Mapping[str, float], validation: Mapping[str, float], *, best: bool) -> None:
+    def epoch(
+        self, number: int, train: Mapping[str, float], validation: Mapping[str, float | None], *, best: bool
+    ) -> None:
         """Write the line of an epoch and start the clock of the next."""
         spent = time.monotonic() - self.started
         left = spent / max(self.taken, 1) * (self.left - self.taken)
         mark = "  best so far" if best else ""
         self.note(
-            f"epoch {number}/{self.epochs}  {_told(train)}  │ validation "
-            f"iou {validation['iou']:.4f}  dice {validation['dice']:.4f}  │ {self.rate:.0f} images/s  "
+            f"epoch {number}/{self.epochs}  {_summary(train)}  │ validation "
+            f"iou {_shown(validation['iou'])}  dice {_shown(validation['dice'])}  │ {self.rate:.0f} images/s  "
             f"ETA {int(left // 60)}:{int(left % 60):02d}{mark}"
         )
         self.epoch_started, self.epoch_images = time.monotonic(), 0
 
 
-def _told(scores: Mapping[str, float]) -> str:
-    if not scores:
-        return "no finite step"
-    iou = f"{scores['iou']:.4f}" if "iou" in scores else "–"
-    return f"loss {scores['loss']:.4f}  iou {iou}"
+def _summary(scores: Mapping[str, float]) -> str:
+    return f"loss {scores['loss']:.4f}  iou {_shown(scores.get('iou'))}" if scores else "no finite step"
+
+
+def _shown(score: float | None) -> str:
+    return "–" if score is None else f"{score:.4f}"
 
 
 @contextmanager

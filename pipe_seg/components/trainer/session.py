@@ -18,7 +18,7 @@ from pipe_seg.components.trainer.validation import Validated, Validation
 from pipe_seg.components.trainer.workers import Workers
 from pipe_seg.config import Config
 from pipe_seg.data.batches import TransformedExamples
-from pipe_seg.errors import DivergedError, MachineError, Problem
+from pipe_seg.errors import DivergedError, MachineError, Problem, invocation
 
 CALL_S = 1.0
 ROLLED_BACK_RATE = 0.1
@@ -48,7 +48,7 @@ class Session:
     ) -> None:
         """Begin where the newest whole checkpoint stands."""
         self._section = config.trainer
-        self._recipe = config.recipe(name)
+        self._recipe = config.dataset(name)
         self._settings = _settings(config, name)
         self._loop = loop
         self._examples = examples
@@ -173,8 +173,9 @@ class Session:
     def _leave(self, number: int) -> None:
         self._save()
         if self._workers.chief:
-            run = self._checkpoints.folder.parent
-            self._reporter.note(f"saved; to go on: python cli.py train --resume {run}")
+            folder = self._checkpoints.folder.parent
+            run = folder.parents[1] if folder.parent.name == "stages" else folder
+            self._reporter.note(f"saved; to continue: {invocation('train', '--resume', run)}")
         raise Interrupted(128 + number)
 
     def _save(self) -> None:
@@ -212,20 +213,24 @@ class Session:
         validated = self._validation.run(self._listen)
         state, number = self.state, self.state.epoch + 1
         train, scores = state.progress.scores(), validated.scores
-        better = scores["iou"] > state.best_iou or not self._section.chooses
+        chooses = self._section.chooses and validated.has_defect
+        if self._section.chooses and not validated.has_defect and number == 1:
+            self._reporter.warn("no validation frame has a defect: no epoch can be chosen, so the last one is kept")
+        iou = -1.0 if scores["iou"] is None else scores["iou"]
+        better = iou > state.best_iou or not chooses
         best = better and not validated.not_finite
         if validated.not_finite:
             names = ", ".join(validated.not_finite)
             self._reporter.warn(f"epoch {number}: the network's answer is not finite on {names}; it cannot be the best")
         if best:
-            state.best_iou, state.best_epoch, self.best = scores["iou"], number, self._loop.average.get_weights()
-        self._log(number, train, validated, best=best)
+            state.best_iou, state.best_epoch, self.best = iou, number, self._loop.average.get_weights()
+        self._log(number, train, validated, best=best and chooses)
         state.epoch, state.step, state.progress = number, 0, Progress()
 
     def _log(self, number: int, train: dict[str, float], validated: Validated, *, best: bool) -> None:
         scores = validated.scores
         scalars = {f"train/{key}": value for key, value in train.items()}
-        scalars |= {f"validation/{key}": value for key, value in scores.items()}
+        scalars |= {f"validation/{key}": value for key, value in scores.items() if value is not None}
         scalars |= {"train/learning_rate": self._loop.learning_rate, "train/skipped_steps": self.state.skipped}
         self.state.history.append({"epoch": number, **scalars})
         scalars["train/images_per_second"] = self._reporter.rate
@@ -235,7 +240,7 @@ class Session:
 
 def _settings(config: Config, name: str) -> Mapping[str, Any]:
     """Give the six values of the experiment, flat, for HParams."""
-    recipe = config.recipe(name)
+    recipe = config.dataset(name)
     return {
         "dataset": name,
         "seed": config.seed,

@@ -38,8 +38,7 @@ class TensorBoardLogger:
             return
         with self._tolerant():
             self._writer.close()
-            if resumed:
-                _forget_after(self._folder, epoch)
+            _write_start(self._folder, epoch + 1 if resumed else 0)
             self._writer = tf.summary.create_file_writer(str(self._folder))
             with self._writer.as_default(step=0):
                 if not resumed:
@@ -85,11 +84,14 @@ class TensorBoardLogger:
             self._folder, self._writer = None, tf.summary.create_noop_writer()
 
 
-def _forget_after(folder: Path, epoch: int) -> None:
-    """Let TensorBoard drop what was written after ``epoch``: it is about to be written again."""
+def _write_start(folder: Path, step: int) -> None:
+    """Makes TensorBoard drop what was written from ``step`` on, which is written again.
+
+    One of TensorBoard's readers takes the first such event of a run for its beginning, so the run begins with one.
+    """
     writer = EventFileWriter(str(folder))
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-    writer.add_event(event_pb2.Event(wall_time=time.time(), step=epoch + 1, session_log=start))
+    writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, session_log=start))
     writer.close()
 
 

@@ -30,9 +30,14 @@ class Validated:
     panels: list[np.ndarray]
     not_finite: list[str]
 
+    @property
+    def has_defect(self) -> bool:
+        """Whether any frame has a defect; without one, no epoch is better than another."""
+        return any(frame.positives.sum() > 0 for frame in self.frames)
+
     @cached_property
-    def scores(self) -> dict[str, float]:
-        """``iou``, ``dice`` and the pooled two at threshold 0.5; 0 where nothing is true and nothing claimed."""
+    def scores(self) -> dict[str, float | None]:
+        """``iou``, ``dice`` and the pooled two at threshold 0.5; None where they are not defined."""
         counts = [frame.counts(WATCHED_THRESHOLD) for frame in self.frames]
         pooled = sum(counts[1:], counts[0])
         scores = {
@@ -41,7 +46,7 @@ class Validated:
             "iou_pooled": pooled.iou,
             "dice_pooled": pooled.dice,
         }
-        return {key: 0.0 if math.isnan(value) else value for key, value in scores.items()}
+        return {key: None if math.isnan(value) else value for key, value in scores.items()}
 
 
 class Validation:

@@ -1,8 +1,8 @@
-"""Rendered pipe frames with exact contours and loose boxes: the embedded default.
+"""Rendered pipe frames with exact contours and loose boxes: the embedded default dataset.
 
-A test bench that needs no download, never proof of quality: scores on it carry the word *rendered*.
-The same (seed, pipe, shot) gives the same pixels on every machine: randomness comes from integers of
-PCG64, geometry is float64 rounded to integers, the rest is table look-ups and integer image operations.
+They test the code without a download and prove nothing about quality on real pipes; scores on them are marked
+*rendered*. The same (seed, pipe, shot) gives the same pixels on every machine: random numbers are integers of PCG64,
+geometry is float64 rounded to integers, everything else is table look-ups and integer image operations.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,17 @@ from pipe_seg.schema import Box
 
 HEIGHT_PX = 256
 WIDTH_PX = 320
+VERSION = 1  # increment when the rendered pixels change
 SHOTS_PER_PIPE = 2
 CLEAN_SHARE = 0.06
 
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """One frame and both truths about it.
+    """One rendered frame with its exact mask and its drawn boxes.
 
-    ``jpeg``: the encoded frame; ``image`` (256, 320, 3) uint8 RGB before encoding; ``mask`` (256, 320)
-    uint8 {0, 1}: the exact contour; ``labels``: class ids in it; ``boxes``: what an annotator drew.
+    ``jpeg``: the encoded frame; ``image`` `(256, 320, 3)` uint8 RGB before encoding; ``mask`` `(256, 320)` uint8
+    {0, 1}: the exact contour; ``labels``: class ids in it; ``boxes``: the simulated annotator's.
     """
 
     name: str
@@ -38,7 +39,7 @@ class RenderedFrame:
 
 @dataclass(frozen=True)
 class Shot:
-    """A frame that waits to be rendered: shot number ``shot`` of pipe number ``pipe``."""
+    """The key of a frame to render: shot number ``shot`` of pipe number ``pipe``."""
 
     pipe: int
     shot: int
@@ -55,15 +56,15 @@ class Shot:
 
 
 def render(seed: int, pipe: int, shot: int) -> RenderedFrame:
-    """Render shot number ``shot`` of pipe number ``pipe``; the pipe decides material and light."""
+    """Returns shot number ``shot`` of pipe number ``pipe``; the pipe sets material and light."""
     pipe_rng = np.random.default_rng([seed, pipe])
     rng = np.random.default_rng([seed, pipe, shot + 1])
     view = scene.View.sample(pipe_rng, rng, HEIGHT_PX, WIDTH_PX)
     canvas = scene.paint(view, pipe_rng, rng)
-    found = [] if rng.random() < CLEAN_SHARE else defects.add(canvas, view, rng)
+    added = [] if rng.random() < CLEAN_SHARE else defects.add(canvas, view, rng)
     image = scene.finish(canvas, view, rng)
     mask = np.zeros((HEIGHT_PX, WIDTH_PX), np.uint8)
-    for defect in found:
+    for defect in added:
         mask |= defect.mask
     jpeg = images.encode(image[..., ::-1], ".jpg", quality=int(rng.integers(40, 90)))
     return RenderedFrame(
@@ -72,6 +73,6 @@ def render(seed: int, pipe: int, shot: int) -> RenderedFrame:
         jpeg=jpeg,
         image=image,
         mask=mask,
-        labels=tuple(sorted({defect.label for defect in found})),
-        boxes=annotator.draw(found, rng, HEIGHT_PX, WIDTH_PX),
+        labels=tuple(sorted({defect.label for defect in added})),
+        boxes=annotator.draw(added, rng, HEIGHT_PX, WIDTH_PX),
     )

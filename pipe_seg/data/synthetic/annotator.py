@@ -1,4 +1,4 @@
-"""A hurried annotator: loose boxes, some missed, some merged, some given the wrong class."""
+"""A simulated annotator in a hurry: loose boxes, some missing, some merged, some with the wrong class."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ SIDE_MEAN, SIDE_DEVIATION = 0.02, 0.06
 
 
 def draw(defects: Sequence[Defect], rng: np.random.Generator, height: int, width: int) -> tuple[Box, ...]:
-    """Give the boxes drawn for ``defects``; corners are normalised and inside the frame."""
+    """Returns the boxes drawn for ``defects``; corners are normalised and inside the frame."""
     kept = [defect for index, defect in enumerate(defects) if index == 0 or rng.random() >= 0.1]
-    tight = [(_tight(defect.mask), defect.label) for defect in kept]
-    if len(tight) == 2 and rng.random() < 0.1:
-        (first, label), (second, _) = tight
-        tight = [(np.concatenate([np.minimum(first, second)[:2], np.maximum(first, second)[2:]]), label)]
-    boxes = [_loose(corners, label, rng, height, width) for corners, label in tight]
+    tight_boxes = [(_tight(defect.mask), defect.label) for defect in kept]
+    if len(tight_boxes) == 2 and rng.random() < 0.1:
+        (first, label), (second, _) = tight_boxes
+        tight_boxes = [(np.concatenate([np.minimum(first, second)[:2], np.maximum(first, second)[2:]]), label)]
+    boxes = [_loose(corners, label, rng, height, width) for corners, label in tight_boxes]
     if boxes and rng.random() < 0.03:
         x, y = rng.uniform(0.05, 0.7, 2)
         boxes.append(Box(x, y, x + rng.uniform(0.1, 0.25), y + rng.uniform(0.1, 0.25), int(rng.integers(6))))
@@ -27,7 +27,7 @@ def draw(defects: Sequence[Defect], rng: np.random.Generator, height: int, width
 
 
 def _tight(mask: np.ndarray) -> np.ndarray:
-    """Give (x_min, y_min, x_max, y_max) in pixels around the set pixels."""
+    """Returns (x_min, y_min, x_max, y_max) in px around the set pixels."""
     columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
 

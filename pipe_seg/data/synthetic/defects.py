@@ -1,4 +1,4 @@
-"""The six defects: what they look like and exactly where they are."""
+"""The six defect classes: their appearance and exact masks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,9 +24,8 @@ class Defect:
 class Size:
     """Box geometry of one class in real frames.
 
-    Median and 10/90 % quantiles of the share of the frame, aspect (width/height, normalised), median
-    centre, and how often the class is drawn. The medians are those of the defect before the annotator
-    loosens or cuts its box.
+    Median and 10/90 % quantiles of the fraction of the frame, aspect (width/height, normalised), median centre, and
+    number of boxes. The medians describe the defect before the annotator loosens or cuts its box.
     """
 
     low: float
@@ -50,8 +49,8 @@ SHARES = np.array([SIZES[name].count for name in CLASS_NAMES]) / sum(size.count 
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one defect goes: centre and half extents in pixels."""
+class Location:
+    """Centre and half extents of one defect, in px."""
 
     x: float
     y: float
@@ -60,19 +59,19 @@ class Place:
 
 
 def add(canvas: np.ndarray, view: View, rng: np.random.Generator) -> list[Defect]:
-    """Paint one to three defects into ``canvas``; give them back, those under others cut accordingly."""
+    """Paints one to three defects into ``canvas`` and returns them; later ones cover earlier ones."""
     count = 1 + int(np.searchsorted([0.79, 0.95], rng.random()))
     labels = rng.choice(len(CLASS_NAMES), size=count, replace=False, p=SHARES)
     order = sorted((int(label) for label in labels), key=lambda label: -SIZES[CLASS_NAMES[label]].median)
-    found: list[Defect] = []
+    defects: list[Defect] = []
     for label in order:
-        mask = SHAPES[CLASS_NAMES[label]](canvas, view, _place(CLASS_NAMES[label], view, rng), rng)
-        found = [Defect(other.label, other.mask & (1 - mask)) for other in found]
-        found.append(Defect(label, mask))
-    return [defect for defect in found if defect.mask.sum() >= 12]
+        mask = SHAPES[CLASS_NAMES[label]](canvas, view, _sample_location(CLASS_NAMES[label], view, rng), rng)
+        defects = [Defect(other.label, other.mask & (1 - mask)) for other in defects]
+        defects.append(Defect(label, mask))
+    return [defect for defect in defects if defect.mask.sum() >= 12]
 
 
-def _place(name: str, view: View, rng: np.random.Generator) -> Place:
+def _sample_location(name: str, view: View, rng: np.random.Generator) -> Location:
     size = SIZES[name]
     spread = np.log(size.high / size.low) / 2.563
     area = np.clip(size.median * np.exp(spread * rng.standard_normal()), 0.006, 0.95)
@@ -84,23 +83,23 @@ def _place(name: str, view: View, rng: np.random.Generator) -> Place:
     x, y = np.array(centre) + np.array(scatter) * rng.standard_normal(2)
     x = np.clip(x, width / 2, 1 - width / 2)
     y = np.clip(y, height / 2, 1 - height / 2)
-    return Place(x * view.width, y * view.height, width * view.width / 2, height * view.height / 2)
+    return Location(x * view.width, y * view.height, width * view.width / 2, height * view.height / 2)
 
 
 def _fill(view: View, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Fill a polygon given in float pixels, rounded to sixteenths."""
+    """Returns the mask of a polygon given in float px, rounded to sixteenths."""
     points = np.round(np.stack([x, y], -1) * (1 << SUBPIXEL_BITS)).astype(np.int32)
     mask = np.zeros((view.height, view.width), np.uint8)
     return np.asarray(cv2.fillPoly(mask, [points], 1, shift=SUBPIXEL_BITS))
 
 
-def _star(place: Place, rng: np.random.Generator, corners: int, rough: float) -> tuple[np.ndarray, np.ndarray]:
-    """Give a closed jagged outline that touches the four sides of ``place``."""
+def _star(location: Location, rng: np.random.Generator, corners: int, rough: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a closed jagged outline that touches the four sides of ``location``."""
     angle = (np.arange(corners) + rng.uniform(-0.35, 0.35, corners)) * (2 * np.pi / corners)
     radius = 1 + rough * rng.uniform(-1, 1, corners)
     x, y = np.cos(angle) * radius, np.sin(angle) * radius
     x, y = ((2 * (v - v.min()) / (v.max() - v.min()) - 1) for v in (x, y))
-    return place.x + x * place.half_width, place.y + y * place.half_height
+    return location.x + x * location.half_width, location.y + y * location.half_height
 
 
 def _shade(canvas: np.ndarray, mask: np.ndarray, gain: float, colour: tuple[float, ...] = (0, 0, 0)) -> None:
@@ -109,18 +108,18 @@ def _shade(canvas: np.ndarray, mask: np.ndarray, gain: float, colour: tuple[floa
 
 
 def _edge(mask: np.ndarray, width: int) -> np.ndarray:
-    """Give the rim just inside ``mask``."""
+    """Returns the rim just inside ``mask``."""
     kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     return np.asarray(mask & (1 - cv2.erode(mask, kernel)))
 
 
-def deformation(canvas: np.ndarray, view: View, place: Place, rng: np.random.Generator) -> np.ndarray:
-    """Paint a liner that hangs from the crown: a sharp free edge below, a soft limit above."""
+def deformation(canvas: np.ndarray, view: View, location: Location, rng: np.random.Generator) -> np.ndarray:
+    """Paints a liner that hangs from the crown: a sharp free edge below, a soft limit above."""
     steps = np.linspace(0, 1, 24)
     sag = np.sin(np.pi * steps) ** rng.uniform(0.5, 0.9) + 0.12 * rng.uniform(-1, 1, 24)
-    lip = place.y + place.half_height * (2 * np.clip(sag, 0, 1.05) - 1)
-    crown = place.y - place.half_height * (0.95 + rng.uniform(0.0, 0.7) * np.sin(np.pi * steps))
-    x = place.x + place.half_width * (2 * steps - 1)
+    lip = location.y + location.half_height * (2 * np.clip(sag, 0, 1.05) - 1)
+    crown = location.y - location.half_height * (0.95 + rng.uniform(0.0, 0.7) * np.sin(np.pi * steps))
+    x = location.x + location.half_width * (2 * steps - 1)
     mask = _fill(view, np.concatenate([x, x[::-1]]), np.concatenate([lip, crown[::-1]]))
     folds = 1 + 0.22 * np.sin(view.angle * (2 * np.pi / TURN) * rng.integers(20, 44))
     inside = mask.astype(bool)
@@ -131,15 +130,15 @@ def deformation(canvas: np.ndarray, view: View, place: Place, rng: np.random.Gen
     return mask
 
 
-def obstacle(canvas: np.ndarray, view: View, place: Place, rng: np.random.Generator) -> np.ndarray:
-    """Paint a stone, sack, brick or trunk with its contact shadow."""
+def obstacle(canvas: np.ndarray, view: View, location: Location, rng: np.random.Generator) -> np.ndarray:
+    """Paints a stone, sack, brick or trunk with its contact shadow."""
     if rng.random() < 0.22:
         slope = 1 if rng.random() < 0.5 else -1
         across = rng.uniform(0.25, 0.45)
-        x = np.array([-1, -1 + across, 1, 1 - across]) * place.half_width + place.x
-        y = slope * np.array([1 - across, 1, -1 + across, -1]) * place.half_height + place.y
+        x = np.array([-1, -1 + across, 1, 1 - across]) * location.half_width + location.x
+        y = slope * np.array([1 - across, 1, -1 + across, -1]) * location.half_height + location.y
     else:
-        x, y = _star(place, rng, int(rng.integers(6, 12)), rng.uniform(0.05, 0.25))
+        x, y = _star(location, rng, int(rng.integers(6, 12)), rng.uniform(0.05, 0.25))
     mask = _fill(view, x, y)
     shadow = np.roll(mask, (5, int(rng.integers(-6, 7))), axis=(0, 1)) & (1 - mask)
     _shade(canvas, shadow, 0.4)
@@ -150,25 +149,25 @@ def obstacle(canvas: np.ndarray, view: View, place: Place, rng: np.random.Genera
     return mask
 
 
-def rupture(canvas: np.ndarray, view: View, place: Place, rng: np.random.Generator) -> np.ndarray:
-    """Paint a jagged hole with soil behind it and cracks that run from it."""
-    x, y = _star(place, rng, int(rng.integers(9, 16)), rng.uniform(0.1, 0.35))
+def rupture(canvas: np.ndarray, view: View, location: Location, rng: np.random.Generator) -> np.ndarray:
+    """Paints a jagged hole with soil behind it and cracks that run from it."""
+    x, y = _star(location, rng, int(rng.integers(9, 16)), rng.uniform(0.1, 0.35))
     mask = _fill(view, x, y)
     soil = texture(view, 17, rng)[mask.astype(bool)].astype(np.float64)
     dark = rng.uniform(0.15, 0.5)
     canvas[mask.astype(bool)] = dark * (np.array([74, 62, 48]) + 0.5 * soil[:, None])
     _shade(canvas, _edge(mask, 1), 1.0, (26, 24, 20))
     for _ in range(int(rng.integers(0, 3))):
-        _crack(canvas, place, rng)
+        _crack(canvas, location, rng)
     return mask
 
 
-def _crack(canvas: np.ndarray, place: Place, rng: np.random.Generator) -> None:
-    """Paint a hairline that leaves the hole: too thin to be drawn by an annotator."""
+def _crack(canvas: np.ndarray, location: Location, rng: np.random.Generator) -> None:
+    """Paints a hairline that starts at the hole and is too thin for an annotator to draw."""
     angle = rng.uniform(0, 2 * np.pi)
     steps = np.arange(6)
-    x = place.x + np.cos(angle) * place.half_width * (0.8 + 0.25 * steps) + rng.uniform(-3, 3, 6)
-    y = place.y + np.sin(angle) * place.half_height * (0.8 + 0.25 * steps) + rng.uniform(-3, 3, 6)
+    x = location.x + np.cos(angle) * location.half_width * (0.8 + 0.25 * steps) + rng.uniform(-3, 3, 6)
+    y = location.y + np.sin(angle) * location.half_height * (0.8 + 0.25 * steps) + rng.uniform(-3, 3, 6)
     points = np.round(np.stack([x, y], -1)).astype(np.int32)
     line = cv2.polylines(np.zeros(canvas.shape[:2], np.uint8), [points], False, 1, 1)
     _shade(canvas, line, 0.45)
@@ -179,11 +178,13 @@ def _ellipse(view: View, x: float, y: float, half_width: float, half_height: flo
     return _fill(view, x + np.cos(angle) * half_width, y + np.sin(angle) * half_height)
 
 
-def disconnect(canvas: np.ndarray, view: View, place: Place, rng: np.random.Generator) -> np.ndarray:
-    """Paint an open joint: an even ring, sometimes only part of it, with a gasket hanging."""
-    thin = 1 - rng.uniform(0.07, 0.16)
-    outer = _ellipse(view, place.x, place.y, place.half_width, place.half_height)
-    inner = _ellipse(view, place.x, place.y, place.half_width * thin, place.half_height * thin)
+def disconnect(canvas: np.ndarray, view: View, location: Location, rng: np.random.Generator) -> np.ndarray:
+    """Paints an open joint: an even ring, sometimes only part of it, with a hanging gasket."""
+    inner_scale = 1 - rng.uniform(0.07, 0.16)
+    outer = _ellipse(view, location.x, location.y, location.half_width, location.half_height)
+    inner = _ellipse(
+        view, location.x, location.y, location.half_width * inner_scale, location.half_height * inner_scale
+    )
     ring = outer & (1 - inner)
     if rng.random() < 0.25:
         start = int(rng.integers(TURN))
@@ -193,14 +194,14 @@ def disconnect(canvas: np.ndarray, view: View, place: Place, rng: np.random.Gene
     return np.asarray(ring)
 
 
-def misalignment(canvas: np.ndarray, view: View, place: Place, rng: np.random.Generator) -> np.ndarray:
-    """Paint a step at a joint: the crescent between two eccentric circles."""
+def misalignment(canvas: np.ndarray, view: View, location: Location, rng: np.random.Generator) -> np.ndarray:
+    """Paints a step at a joint: the crescent between two eccentric circles."""
     step = rng.uniform(0.06, 0.13)
     direction = rng.uniform(0, 2 * np.pi)
-    x = place.x + np.cos(direction) * step * place.half_width
-    y = place.y + np.sin(direction) * step * place.half_height
-    outer = _ellipse(view, place.x, place.y, place.half_width, place.half_height)
-    inner = _ellipse(view, x, y, place.half_width * (1 - step), place.half_height * (1 - step))
+    x = location.x + np.cos(direction) * step * location.half_width
+    y = location.y + np.sin(direction) * step * location.half_height
+    outer = _ellipse(view, location.x, location.y, location.half_width, location.half_height)
+    inner = _ellipse(view, x, y, location.half_width * (1 - step), location.half_height * (1 - step))
     crescent = outer & (1 - inner)
     bright = rng.random() < 0.5
     _shade(canvas, crescent, 1.25 if bright else 0.4, (34, 32, 28) if bright else (6, 6, 6))
@@ -208,14 +209,14 @@ def misalignment(canvas: np.ndarray, view: View, place: Place, rng: np.random.Ge
     return np.asarray(crescent)
 
 
-def deposition(canvas: np.ndarray, view: View, place: Place, rng: np.random.Generator) -> np.ndarray:
-    """Paint sediment in the invert: its flat top narrows with depth, its edge is noisy."""
+def deposition(canvas: np.ndarray, view: View, location: Location, rng: np.random.Generator) -> np.ndarray:
+    """Paints sediment in the invert: its flat top narrows with depth, its edge is noisy."""
     steps = np.linspace(-1, 1, 28)
     crest = np.abs(steps) ** rng.uniform(1.2, 3.5)
     wobble = 0.10 * rng.uniform(-1, 1, 28)
-    top = place.y + place.half_height * np.clip(2 * rng.uniform(0.65, 1.0) * crest + wobble - 1, -1, 1)
-    bottom = place.y + place.half_height * (1 - 0.5 * np.abs(steps) ** 4 * rng.uniform(0, 1))
-    x = place.x + place.half_width * steps
+    top = location.y + location.half_height * np.clip(2 * rng.uniform(0.65, 1.0) * crest + wobble - 1, -1, 1)
+    bottom = location.y + location.half_height * (1 - 0.5 * np.abs(steps) ** 4 * rng.uniform(0, 1))
+    x = location.x + location.half_width * steps
     mask = _fill(view, np.concatenate([x, x[::-1]]), np.concatenate([top, bottom[::-1]]))
     inside = mask.astype(bool)
     silt = np.array([118, 100, 74]) * rng.uniform(0.5, 1.4)
@@ -224,7 +225,7 @@ def deposition(canvas: np.ndarray, view: View, place: Place, rng: np.random.Gene
     return mask
 
 
-SHAPES: dict[str, Callable[[np.ndarray, View, Place, np.random.Generator], np.ndarray]] = {
+SHAPES: dict[str, Callable[[np.ndarray, View, Location, np.random.Generator], np.ndarray]] = {
     "deformation": deformation,
     "obstacle": obstacle,
     "rupture": rupture,

@@ -16,9 +16,9 @@ CAPTIONS = ("O:Z_WIDE  Z: 1X", "P: 0.00PSI  D:__.__M", "DN400  W12-W13", "CAM 2 
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera looks: per pixel, the angle around the axis and the logarithm of the depth.
+    """The camera's view: per pixel, the angle around the axis and the logarithm of the depth.
 
-    ``angle`` (height, width) int, 0…2047 turns clockwise from the right; ``depth`` (height, width) int,
+    ``angle`` `(height, width)` int, 0…2047, clockwise from the right, 2048 to a turn; ``depth`` `(height, width)` int,
     0…1023 in steps of ``DEPTH_UNIT`` of ln(z), 0 the nearest wall.
     """
 
@@ -31,7 +31,7 @@ class View:
 
     @classmethod
     def sample(cls, pipe_rng: np.random.Generator, rng: np.random.Generator, height: int, width: int) -> "View":
-        """Place the vanishing point, tilt and roll of one shot."""
+        """Returns a view with a random vanishing point, tilt and roll."""
         centre_x = width * rng.uniform(0.38, 0.62)
         centre_y = height * rng.uniform(0.35, 0.60)
         tilt = rng.uniform(0.95, 1.10)
@@ -48,7 +48,7 @@ class View:
 
 @cache
 def tile(number: int) -> np.ndarray:
-    """Give texture ``number``: (512, 512) int16, -128…127, fractal and seamless enough."""
+    """Returns texture ``number``: `(512, 512)` int16, -128…127, fractal and nearly seamless."""
     rng = np.random.default_rng([7_301, number])
     total = np.zeros((TILE, TILE), np.int32)
     for cells, gain in ((8, 4), (32, 3), (128, 2), (512, 2)):
@@ -60,14 +60,14 @@ def tile(number: int) -> np.ndarray:
 
 @cache
 def grain() -> np.ndarray:
-    """Give camera noise: (1024, 1024) int16 with standard deviation 64, a sum of twelve uniform integers."""
+    """Returns camera noise: `(1024, 1024)` int16, standard deviation 64, a sum of twelve uniform integers."""
     rng = np.random.default_rng(9_177)
     total = rng.integers(0, 65, (12, 1024, 1024), np.uint8).astype(np.int16).sum(0)
     return np.asarray(total - 384, np.int16)
 
 
 def texture(view: View, number: int, rng: np.random.Generator, stretch: int = 1) -> np.ndarray:
-    """Give texture on the wall, (height, width) int16, at a random place along the pipe."""
+    """Returns texture on the wall, `(height, width)` int16, at a random position along the pipe."""
     along, around = rng.integers(0, TILE, 2)
     rows = (view.depth // stretch + along) & (TILE - 1)
     columns = ((view.angle >> 2) + around) & (TILE - 1)
@@ -75,7 +75,7 @@ def texture(view: View, number: int, rng: np.random.Generator, stretch: int = 1)
 
 
 def paint(view: View, pipe_rng: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
-    """Give the lit wall with joints, water and laterals: (height, width, 3) float64, 0…255."""
+    """Returns the lit wall with joints, water and laterals: `(height, width, 3)` float64, 0…255."""
     material = np.array(MATERIALS[pipe_rng.integers(len(MATERIALS))], np.float64)
     rough = pipe_rng.uniform(0.15, 0.5)
     wall = 128 + rough * texture(view, int(pipe_rng.integers(8)), rng)
@@ -90,7 +90,7 @@ def paint(view: View, pipe_rng: np.random.Generator, rng: np.random.Generator) -
 
 
 def _along(pipe_rng: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
-    """Give brightness by depth: fall-off of the light, joints every length of pipe, ribs."""
+    """Returns brightness by depth: light fall-off, a joint after every length of pipe, ribs."""
     z = np.exp(np.arange(DEPTH_STEPS) * DEPTH_UNIT - 0.6)
     light = 1.25 * np.exp(-pipe_rng.uniform(0.10, 0.35) * (z - 0.55)) + 0.06
     spacing, start = pipe_rng.uniform(0.9, 2.5), rng.uniform(0.3, 1.2)
@@ -105,7 +105,7 @@ def _along(pipe_rng: np.random.Generator, rng: np.random.Generator) -> np.ndarra
 
 
 def _around(pipe_rng: np.random.Generator) -> np.ndarray:
-    """Give brightness by angle: the lamp's side, a tide line."""
+    """Returns brightness by angle: the lamp's side, a tide line."""
     angle = np.arange(TURN) * (2 * np.pi / TURN)
     light = 1 + pipe_rng.uniform(0.05, 0.3) * np.cos(angle - pipe_rng.uniform(0, 2 * np.pi))
     height = np.sin(angle)
@@ -114,7 +114,7 @@ def _around(pipe_rng: np.random.Generator) -> np.ndarray:
 
 
 def _lateral(shade: np.ndarray, view: View, rng: np.random.Generator) -> None:
-    """Darken the mouth of a side pipe, which is no defect, in one frame of eight."""
+    """Darkens the mouth of a side pipe, which is no defect, in one frame of eight."""
     if rng.random() > 0.125:
         return
     centre = (int(view.width * rng.uniform(0.05, 0.95)), int(view.height * rng.uniform(0.1, 0.6)))
@@ -125,7 +125,7 @@ def _lateral(shade: np.ndarray, view: View, rng: np.random.Generator) -> None:
 
 
 def _water(canvas: np.ndarray, view: View, pipe_rng: np.random.Generator, rng: np.random.Generator) -> None:
-    """Fill the invert: the flat surface of water in a cylinder is a wedge seen from its axis."""
+    """Fills the invert: the flat surface of water in a cylinder is a wedge seen from its axis."""
     level = pipe_rng.uniform(0.80, 0.97)
     wet = (np.sin(np.arange(TURN) * (2 * np.pi / TURN)) > level)[view.angle]
     ripple = texture(view, 12, rng, stretch=3)[wet].astype(np.float64)
@@ -134,7 +134,7 @@ def _water(canvas: np.ndarray, view: View, pipe_rng: np.random.Generator, rng: n
 
 
 def finish(canvas: np.ndarray, view: View, rng: np.random.Generator) -> np.ndarray:
-    """Give what the camera records: glare, blur, noise, interlace, text; (height, width, 3) uint8 RGB."""
+    """Returns the recorded image: glare, blur, noise, interlace, text; `(height, width, 3)` uint8 RGB."""
     exposure = rng.uniform(0.7, 1.25)
     image = np.clip(canvas * exposure, 0, 255).round().astype(np.uint8)
     _glare(image, rng)

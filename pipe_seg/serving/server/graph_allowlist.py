@@ -1,8 +1,8 @@
-"""What a SavedModel may hold before anybody loads it: known operations, and the two signatures.
+"""Checks a SavedModel before loading: only known operations and the two PipeSeg signatures.
 
-A SavedModel is a program. What ours need is a few dozen operations that read and write nothing; a graph with any other
-is refused unloaded. The saver that TensorFlow puts into every SavedModel does write files: its operations are let
-pass where nothing that is ever called reaches them.
+A SavedModel is a program. PipeSeg graphs need a few dozen operations, none of which reads or writes files. A graph with
+any other operation is refused without loading it. TensorFlow adds a saver, which writes files, to every SavedModel;
+the saver's operations are allowed where no callable function reaches them.
 """
 
 import re
@@ -45,10 +45,10 @@ OUTPUTS = {
 
 
 def check(folder: Path) -> SignatureDefMap:
-    """Look into ``folder/saved_model.pb`` without loading it; give its two signatures.
+    """Returns the two signatures of `folder/saved_model.pb`, which is parsed but not loaded.
 
     Raises:
-        RefusedError: not one graph with our two signatures, or an operation that ours do not need.
+        RefusedError: The file does not hold one graph with both signatures, or an operation is not allowed.
     """
     path = folder / GRAPH
     try:
@@ -56,30 +56,30 @@ def check(folder: Path) -> SignatureDefMap:
     except (OSError, DecodeError) as error:
         raise RefusedError(Problem(path, f"cannot be read: {error}")) from error
     if len(graphs) != 1:
-        raise RefusedError(Problem(path, "not one graph", got=len(graphs)))
+        raise RefusedError(Problem(path, "wrong number of graphs", got=len(graphs), expected="1"))
     if not graphs[0].HasField("object_graph_def"):
-        raise RefusedError(Problem(path, "a graph of TensorFlow 1, which runs its own saver when it is loaded"))
-    problems = [
-        Problem(path, "an operation that no model of ours has", got=name) for name in sorted(_strange(graphs[0]))
-    ]
-    problems += [Problem(path, told) for told in _unlike(graphs[0])]
+        raise RefusedError(Problem(path, "a TensorFlow 1 graph, whose saver runs when it is loaded"))
+    problems = [Problem(path, "operation is not allowed", got=name) for name in sorted(_disallowed(graphs[0]))]
+    problems += [Problem(path, message) for message in _signature_faults(graphs[0])]
     if problems:
         raise RefusedError(*problems)
     return SignatureDefMap(signature_def={name: graphs[0].signature_def[name] for name in INPUTS})
 
 
-def _strange(graph: Any) -> set[str]:
-    """Give the operations that may not be there."""
+def _disallowed(graph: Any) -> set[str]:
+    """Returns the operations that are not allowed."""
     functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
-    every = {node.op for nodes in (graph.graph_def.node, *functions.values()) for node in nodes}
+    present = {node.op for nodes in (graph.graph_def.node, *functions.values()) for node in nodes}
     called = _reached(functions, _roots(graph)) | {node.op for node in graph.graph_def.node}
-    return (every - ALLOWED - SAVER - set(functions)) | (called & SAVER)
+    return (present - ALLOWED - SAVER - set(functions)) | (called & SAVER)
 
 
 def _roots(graph: Any) -> Iterator[str]:
-    """Give the functions that somebody may call: all but the saver's own."""
+    """Yields the functions that can be called, except the saver's."""
     served = {
-        tensor.name.partition(":")[0] for sign in graph.signature_def.values() for tensor in sign.outputs.values()
+        tensor.name.partition(":")[0]
+        for signature in graph.signature_def.values()
+        for tensor in signature.outputs.values()
     }
     saver = {graph.saver_def.save_tensor_name.partition(":")[0], graph.saver_def.restore_op_name} - served
     for node in graph.graph_def.node:
@@ -89,16 +89,16 @@ def _roots(graph: Any) -> Iterator[str]:
 
 
 def _reached(functions: dict[str, Any], names: Iterable[str]) -> set[str]:
-    """Give the operations of all functions that ``names`` call, and those that they call."""
-    seen, waiting, operations = set(), list(names), set()
-    while waiting:
-        name = waiting.pop()
+    """Returns the operations of all functions that `names` call, directly or through other functions."""
+    seen, pending, operations = set(), list(names), set()
+    while pending:
+        name = pending.pop()
         if name in seen or name not in functions:
             continue
         seen.add(name)
         for node in functions[name]:
             operations.add(node.op)
-            waiting += [node.op, *_calls(node)]
+            pending += [node.op, *_calls(node)]
     return operations
 
 
@@ -107,14 +107,14 @@ def _calls(node: Any) -> Iterator[str]:
         yield from (function.name for function in (value.func, *value.list.func) if function.name)
 
 
-def _unlike(graph: Any) -> Iterator[str]:
-    """Say what is not as a signature of ours."""
+def _signature_faults(graph: Any) -> Iterator[str]:
+    """Yields how the signatures differ from the two of PipeSeg."""
     for name in INPUTS:
         if name not in graph.signature_def:
             yield f"no signature {name}"
             continue
         found = graph.signature_def[name]
         for side, wanted in ((found.inputs, INPUTS[name]), (found.outputs, OUTPUTS[name])):
-            told = {key: DataType.Name(tensor.dtype) for key, tensor in side.items()}
-            if told != wanted:
-                yield f"signature {name} has {told}, not {wanted}"
+            dtypes = {key: DataType.Name(tensor.dtype) for key, tensor in side.items()}
+            if dtypes != wanted:
+                yield f"signature {name} has {dtypes}; expected {wanted}"

@@ -1,4 +1,4 @@
-"""What an operator watches, for Prometheus."""
+"""Metrics for Prometheus."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,45 +14,42 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 
 
 class _States(Collector):
-    """Versions as they are when somebody looks."""
+    """The versions and labels at the time of a scrape."""
 
     def __init__(self, status: Callable[[], Mapping[int, Status]], labels: Callable[[], Mapping[str, int]]) -> None:
         self._status, self._labels = status, labels
 
     def collect(self) -> Any:
-        states = GaugeMetricFamily("pipe_seg_version_available", "1: the version answers", labels=["version"])
+        states = GaugeMetricFamily("pipe_seg_version_available", "1 if the version is available", labels=["version"])
         for number, found in self._status().items():
             states.add_metric([str(number)], float(found.state == "AVAILABLE"))
         yield states
-        names = GaugeMetricFamily("pipe_seg_label_version", "The version that a label means", labels=["label"])
+        names = GaugeMetricFamily("pipe_seg_label_version", "The version of a label", labels=["label"])
         for name, number in self._labels().items():
             names.add_metric([name], number)
         yield names
 
 
 class Metrics:
-    """Counters of one server."""
+    """The metrics of one server, all starting at zero."""
 
     def __init__(
         self,
-        waiting: Callable[[], int],
+        queue_length: Callable[[], int],
         status: Callable[[], Mapping[int, Status]],
         labels: Callable[[], Mapping[str, int]],
     ) -> None:
-        """Begin at zero."""
         self._registry = CollectorRegistry()
         self.requests = Counter(
-            "pipe_seg_requests", "Requests answered", ["protocol", "signature", "code"], registry=self._registry
+            "pipe_seg_requests", "Requests", ["protocol", "signature", "code"], registry=self._registry
         )
         self.seconds = Histogram(
-            "pipe_seg_request_seconds", "From request to answer", ["protocol"], buckets=SECONDS, registry=self._registry
+            "pipe_seg_request_seconds", "Latency", ["protocol"], buckets=SECONDS, registry=self._registry
         )
-        self.batches = Histogram(
-            "pipe_seg_batch_frames", "Frames answered together", buckets=BATCHES, registry=self._registry
-        )
-        Gauge("pipe_seg_queue_requests", "Requests that wait", registry=self._registry).set_function(waiting)
+        self.batches = Histogram("pipe_seg_batch_frames", "Frames in a batch", buckets=BATCHES, registry=self._registry)
+        Gauge("pipe_seg_queue_requests", "Queued requests", registry=self._registry).set_function(queue_length)
         self._registry.register(_States(status, labels))
 
     def text(self) -> bytes:
-        """Give everything in Prometheus's text format."""
+        """Returns all metrics in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Who may ask, and how much: names, origins, tokens, lengths and times, before any of our own code reads a request."""
+"""Checks a request's Host, Origin, token, size and time before any handler reads it."""
 
 import asyncio
 import hmac
@@ -37,15 +37,15 @@ HEADERS = (
 
 
 class RequestGuard:
-    """An ASGI application around another.
+    """ASGI middleware that refuses requests.
 
     Args:
-        app: what is behind it; ``scope["state"]["body"]`` holds the whole body of a POST.
-        hosts: names this server goes by, beside those of this machine's loopback and the address that was asked.
-        token: what ``Authorization: Bearer …`` has to hold; None where nobody is asked for it.
-        most_bytes: the largest body, packed or not.
-        body_timeout_s: how long a body may take.
-        refused: called with the status of each refusal.
+        app: The application behind it; `scope["state"]["body"]` holds the body of a POST.
+        hosts: Allowed Host names, besides the loopback names and the address that the client connected to.
+        token: Token that `Authorization: Bearer …` must hold; None if no token is needed.
+        max_bytes: Maximum size of a body, compressed or not.
+        body_timeout_s: Maximum time for a body to arrive.
+        on_refusal: Called with the status of each refusal.
     """
 
     def __init__(
@@ -54,17 +54,16 @@ class RequestGuard:
         *,
         hosts: Iterable[str],
         token: str | None,
-        most_bytes: int,
+        max_bytes: int,
         body_timeout_s: float,
-        refused: Callable[[int], None],
+        on_refusal: Callable[[int], None],
     ) -> None:
-        """Stand before ``app``."""
         self._app, self._hosts = app, {*LOCAL, *(host.lower() for host in hosts)}
-        self._token, self._most_bytes, self._body_timeout_s = token, most_bytes, body_timeout_s
-        self._refused = refused
+        self._token, self._max_bytes, self._body_timeout_s = token, max_bytes, body_timeout_s
+        self._on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or refuse it."""
+        """Passes a request to the application, or refuses it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -76,43 +75,39 @@ class RequestGuard:
 
         try:
             headers = _single(scope["headers"])
-            self._admit(scope, headers)
+            self._check_headers(scope, headers)
             if scope["method"] == "POST":
                 scope.setdefault("state", {})["body"] = await self._body(headers, receive)
             elif headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
-                raise bad("only POST has a body")
+                raise bad("a body is allowed with POST only")
             await self._app(scope, receive, guarded)
         except Refusal as refusal:
-            self._refused(refusal.status)
+            self._on_refusal(refusal.status)
             unread = "body" not in scope.get("state", {})
             await _refuse(refusal, receive if unread else None, guarded)
 
-    def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+    def _check_headers(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         host = _host(headers.get(b"host"))
         if host not in self._hosts and not _is_address(host, scope.get("server")):
-            raise Refusal(HTTPStatus.FORBIDDEN, "this server does not go by that name (Host)")
+            raise Refusal(HTTPStatus.FORBIDDEN, "unknown Host; expected a name from --allow-host")
         origin = headers.get(b"origin")
         if origin is not None and origin.lower().partition(b"://")[2] != headers[b"host"].lower():
-            raise Refusal(HTTPStatus.FORBIDDEN, "asked from another site (Origin)")
-        followed = scope["path"] == "/" and headers.get(b"sec-fetch-mode") == b"navigate"  # a link to the page
-        if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin") and not followed:
-            raise Refusal(HTTPStatus.FORBIDDEN, "asked from another site (Sec-Fetch-Site)")
+            raise Refusal(HTTPStatus.FORBIDDEN, "cross-origin request (Origin)")
+        is_navigation = scope["path"] == "/" and headers.get(b"sec-fetch-mode") == b"navigate"  # a link to the page
+        if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin") and not is_navigation:
+            raise Refusal(HTTPStatus.FORBIDDEN, "cross-site request (Sec-Fetch-Site)")
         if scope["method"] not in ("GET", "HEAD", "POST"):
-            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and POST")
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed; expected GET or POST")
         is_open = scope["path"] == "/" or scope["path"].startswith(OPEN)
-        if self._token is not None and not is_open and not allowed(headers.get(b"authorization"), self._token):
-            raise Refusal(HTTPStatus.UNAUTHORIZED, "a token is needed: Authorization: Bearer …")
+        if self._token is not None and not is_open and not has_token(headers.get(b"authorization"), self._token):
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "missing or wrong token; expected Authorization: Bearer TOKEN")
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """Give the whole body, unpacked.
-
-        Raises:
-            Refusal: it is too large, too slow, or packed in an unknown way.
-        """
+        """Returns the decompressed body; refuses one that is too large, too slow or in an unknown encoding."""
         encoding = headers.get(b"content-encoding", b"identity").strip().lower()
         if encoding not in (b"identity", b"gzip"):
-            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding: only gzip")
-        if int(headers.get(b"content-length", b"0")) > self._most_bytes:
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unknown Content-Encoding; expected gzip")
+        if int(headers.get(b"content-length", b"0")) > self._max_bytes:
             raise self._too_large()
         body = bytearray()
         try:
@@ -120,83 +115,75 @@ class RequestGuard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise bad("the request ended early")  # nobody is left to read this
+                        raise bad("the request ended early")  # the client is gone
                     body += message.get("body", b"")
-                    if len(body) > self._most_bytes:
+                    if len(body) > self._max_bytes:
                         raise self._too_large()
                     if not message.get("more_body"):
                         break
         except TimeoutError:
-            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "the request's body did not come in time") from None
+            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "the request body did not arrive in time") from None
         if encoding == b"gzip":
-            return await asyncio.to_thread(self._unpacked, bytes(body))
+            return await asyncio.to_thread(self._decompress, bytes(body))
         return bytes(body)
 
-    def _unpacked(self, body: bytes) -> bytes:
-        unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    def _decompress(self, body: bytes) -> bytes:
+        decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
         try:
-            data = unpacking.decompress(body, self._most_bytes + 1)
+            data = decompressor.decompress(body, self._max_bytes + 1)
         except zlib.error as error:
             raise bad("the body is not gzip") from error
-        if len(data) > self._most_bytes:
+        if len(data) > self._max_bytes:
             raise self._too_large()
-        if not unpacking.eof:
-            raise bad("the body is not whole gzip")
+        if not decompressor.eof:
+            raise bad("the gzip body is incomplete")
         return data
 
     def _too_large(self) -> Refusal:
-        return too_large(f"a request of more than {self._most_bytes} bytes")
+        return too_large(f"request body exceeds {self._max_bytes} bytes")
 
 
-def allowed(authorization: bytes | None, token: str) -> bool:
-    """Say whether a header holds the token; takes the same time whatever it holds."""
+def has_token(authorization: bytes | None, token: str) -> bool:
+    """Returns whether the Authorization header holds the token; compares in constant time."""
     return hmac.compare_digest(authorization or b"", b"Bearer " + token.encode())
 
 
 def _single(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Give headers by name.
-
-    Raises:
-        Refusal: one that decides anything stands there twice.
-    """
-    found: dict[bytes, bytes] = {}
+    """Returns headers by name; a security-relevant header that occurs twice is refused."""
+    by_name: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in found and name in (b"host", b"authorization", b"content-encoding", b"content-length", b"origin"):
-            raise bad(f"two headers {name.decode('latin-1')}")
-        found[name] = value
-    return found
+        if name in by_name and name in (b"host", b"authorization", b"content-encoding", b"content-length", b"origin"):
+            raise bad(f"duplicate header {name.decode('latin-1')}")
+        by_name[name] = value
+    return by_name
 
 
 def _host(value: bytes | None) -> str:
-    """Give the name in a Host header without its port.
-
-    Raises:
-        Refusal: there is none.
-    """
+    """Returns the name in a Host header, without its port; a missing name is refused."""
     try:
         name = urlsplit(f"//{(value or b'').decode('ascii')}").hostname
     except ValueError:
         name = None
     if not name:
-        raise bad("no Host")
+        raise bad("missing or malformed Host")
     return name.lower()
 
 
 def _is_address(host: str, server: tuple[str, int | None] | None) -> bool:
-    """Say whether ``host`` is the very address that was connected to: no name that somebody else may point here."""
+    """Returns whether `host` is the IP address of the connection, which DNS rebinding cannot fake."""
     try:
         return server is not None and ipaddress.ip_address(host) == ipaddress.ip_address(server[0])
     except ValueError:
         return False
 
 
-def own_names() -> set[str]:
-    """Give the names this machine goes by."""
+def machine_names() -> set[str]:
+    """Returns the host names of this machine."""
     return {socket.gethostname().lower(), socket.getfqdn().lower()}
 
 
 async def _refuse(refusal: Refusal, unread: Receive | None, send: Send) -> None:
-    """Send the refusal at once, then read on for a moment: a client that is still sending would not see it."""
+    """Sends the refusal, then reads on briefly: a client that is still sending would not see it otherwise."""
     body = pydantic_core.to_json({"error": refusal.message})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if unread:

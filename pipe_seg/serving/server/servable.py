@@ -1,4 +1,4 @@
-"""One version of the model, loaded from a store: checked first, warmed up before anybody may ask it."""
+"""One version of the model: verified, loaded and warmed up before it takes requests."""
 
 import math
 import shutil
@@ -23,12 +23,12 @@ from pipe_seg.serving.server import graph_allowlist
 from pipe_seg.serving.server.refusals import Refusal, bad
 from pipe_seg.serving.store.location import StoreLocation
 
-CLAIMED = 128
+MID_LEVEL = 128  # levels at and above it are predicted positive
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What ``predict_bytes`` gives for one frame."""
+    """The outputs of `predict_bytes` for one frame."""
 
     mask_png_bytes: bytes
     probability: float
@@ -36,34 +36,35 @@ class Answer:
 
 
 class Servable:
-    """A version that answers."""
+    """A loaded and warmed-up version.
+
+    Args:
+        number: Version number.
+        saved_model: Folder of a SavedModel whose files were compared with their manifest.
+        facts: What the manifest records about the model.
+        engine: The configured runtime.
+
+    Raises:
+        RefusedError: The graph is not allowed, or a warm-up request fails.
+        MachineError: The model cannot be loaded.
+    """
 
     def __init__(self, number: int, saved_model: Path, facts: dict[str, Any], engine: engines.Engine) -> None:
-        """Look into a SavedModel of which every byte was checked, load it, ask it what its own warm-up requests ask.
-
-        Raises:
-            RefusedError: it may not be loaded, or does not answer as it should.
-            MachineError: it cannot be loaded.
-        """
         self.signatures = graph_allowlist.check(saved_model)
         self.number, self.threshold = number, float(facts["threshold"])
-        self._model, self.engine = engines.load_best(saved_model, facts, engine)
+        self._model, self.engine = engines.load_with_fallback(saved_model, facts, engine)
         try:
             seen = set()
             for signature, tensor in warmup.read(saved_model):
-                self._asked(signature, tensor)
+                self._warm_up(signature, tensor)
                 seen.add(signature)
             if seen != {SIGNATURE_ARRAYS, SIGNATURE_BYTES}:
-                raise bad("not a request for each signature")
+                raise bad("a signature has no warm-up request")
         except Refusal as error:
-            raise RefusedError(Problem(saved_model / warmup.PATH, f"is not answered: {error.message}")) from error
+            raise RefusedError(Problem(saved_model / warmup.PATH, f"warm-up failed: {error.message}")) from error
 
-    def _asked(self, signature: str, tensor: Any) -> None:
-        """Ask as a client would.
-
-        Raises:
-            Refusal: it does not answer.
-        """
+    def _warm_up(self, signature: str, tensor: Any) -> None:
+        """Runs one warm-up request; a failure raises a Refusal."""
         if signature == SIGNATURE_ARRAYS:
             self.arrays(tensor)
             return
@@ -73,7 +74,7 @@ class Servable:
         self.levels(tensor[0])
 
     def frames(self, encoded: Sequence[bytes]) -> list[Answer | Refusal]:
-        """Answer ``predict_bytes``; a frame that cannot be decoded spoils no other."""
+        """Returns the outputs of `predict_bytes`; a frame that cannot be decoded does not affect the others."""
         try:
             answer = self._model.predict_bytes(list(encoded))
         except tf.errors.OpError as error:
@@ -85,62 +86,59 @@ class Servable:
         return [row if math.isfinite(row.probability) else _not_finite() for row in rows]
 
     def arrays(self, image: np.ndarray) -> np.ndarray:
-        """Answer ``serving_default``: (batch, height, width, 3) float32 → probabilities (batch, height, width, 1)."""
-        found = np.asarray(self._model.predict_arrays(image))
-        if not np.isfinite(found).all():
+        """Returns probabilities `(batch, height, width, 1)` for `(batch, height, width, 3)` float32 0…255."""
+        probabilities = np.asarray(self._model.predict_arrays(image))
+        if not np.isfinite(probabilities).all():
             raise _not_finite()
-        return found
+        return probabilities
 
     def levels(self, encoded: bytes) -> bytes:
-        """Give a PNG of the frame's size in which ``CLAIMED`` and more is what the model claims.
-
-        Probabilities 0 … threshold are spread over 0 … 127, threshold … 1 over 128 … 255.
-        """
+        """Returns a grey PNG of the frame's size with the probability `levels`."""
         try:
-            found = np.asarray(self._model.probability(encoded))
+            probability = np.asarray(self._model.probability(encoded))
         except tf.errors.OpError as error:
             raise _undecodable(error) from error
-        if not np.isfinite(found).all():
+        if not np.isfinite(probability).all():
             raise _not_finite()
-        return images.encode(levels(found, self.threshold), ".png")
+        return images.encode(levels(probability, self.threshold), ".png")
 
 
 def levels(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """Give ``probability`` as uint8, as ``Servable.levels`` says."""
-    below = np.floor(probability / threshold * CLAIMED).clip(0, CLAIMED - 1)
-    above = CLAIMED + np.floor((probability - threshold) / (1 - threshold) * CLAIMED).clip(0, CLAIMED - 1)
+    """Returns probabilities as uint8: 0 … threshold becomes 0 … 127, threshold … 1 becomes 128 … 255."""
+    below = np.floor(probability / threshold * MID_LEVEL).clip(0, MID_LEVEL - 1)
+    above = MID_LEVEL + np.floor((probability - threshold) / (1 - threshold) * MID_LEVEL).clip(0, MID_LEVEL - 1)
     return np.where(probability >= np.float32(threshold), above, below).astype(np.uint8)
 
 
-def open_version(place: StoreLocation, number: int, engine: engines.Engine) -> Servable:
-    """Check every byte of a version, look into its graph, then load it and warm it up.
+def open_version(location: StoreLocation, number: int, engine: engines.Engine) -> Servable:
+    """Verifies every byte of a version, checks its graph, loads it and warms it up.
 
     Raises:
-        ConfigError: there is no such version.
-        RefusedError: it is not as it was published, may not be loaded, or does not answer as it should.
-        MachineError: it cannot be read or loaded.
+        ConfigError: There is no such version.
+        RefusedError: A file differs from the manifest, the graph is not allowed, or a warm-up request fails.
+        MachineError: The version cannot be read or loaded.
     """
-    with _private(place, number) as folder:
-        facts = store.check(folder, place.named(number)).get("model")
+    with _private_copy(location, number) as folder:
+        facts = store.check(folder, location.named(number)).get("model")
         if not isinstance(facts, dict) or "threshold" not in facts:
-            raise RefusedError(Problem(place.named(number), "the manifest does not say how the model is asked"))
+            raise RefusedError(Problem(location.named(number), "the manifest does not record the model's threshold"))
         return Servable(number, folder, current_names(facts), engine)
 
 
 @contextmanager
-def _private(place: StoreLocation, number: int) -> Iterator[Path]:
-    """Give a folder with a version that nobody else writes to: what is checked is what is loaded."""
-    with place.fetched(str(number)) as folder, tempfile.TemporaryDirectory() as scratch:
-        if place.near:
+def _private_copy(location: StoreLocation, number: int) -> Iterator[Path]:
+    """Yields a private copy of a version, which no other process can change between check and load."""
+    with location.fetched(str(number)) as folder, tempfile.TemporaryDirectory() as scratch:
+        if location.is_local:
             folder = Path(shutil.copytree(folder, Path(scratch) / folder.name, symlinks=True))
         yield folder
 
 
 def _undecodable(error: Exception) -> Refusal:
     if isinstance(error, tf.errors.InvalidArgumentError):
-        return bad("a frame cannot be decoded: not a whole JPEG, PNG or BMP")
+        return bad("a frame cannot be decoded; expected a complete JPEG, PNG or BMP")
     raise error
 
 
 def _not_finite() -> Refusal:
-    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "the model's answer is not finite")
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "the model's output is not finite")

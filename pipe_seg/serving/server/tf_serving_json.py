@@ -1,4 +1,4 @@
-"""TF Serving's REST dialect: JSON to tensors and back, and how it tells of versions and signatures."""
+"""TF Serving's JSON format: predict requests, predictions, version states and metadata."""
 
 import base64
 import binascii
@@ -23,8 +23,14 @@ MEGA = 1_000_000
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request: encoded frames, or one array (batch, height, width, 3) float32; ``rows``: asked for by instances."""
+class ParsedRequest:
+    """A predict request.
+
+    Attributes:
+        rows: Whether the request has `instances`; the response then has one row per frame.
+        frames: Encoded frames, for `predict_bytes`.
+        image: `(batch, height, width, 3)` float32, for `serving_default`.
+    """
 
     rows: bool
     frames: Sequence[bytes] = ()
@@ -32,77 +38,77 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Most:
-    """What one request may ask: so many frames, so many million pixels in all."""
+class RequestLimits:
+    """Maximum number of frames and of megapixels in one request."""
 
     frames: int
     megapixels: float
 
-    def allow(self, frames: int, pixels: int) -> None:
-        """Let it pass.
+    def check(self, frames: int, pixels: int) -> None:
+        """Checks the size of a request.
 
         Raises:
-            Refusal: it is more.
+            Refusal: The request exceeds a limit.
         """
         if frames > self.frames:
-            raise too_large(f"more than {self.frames} frames in one request")
+            raise too_large(f"request exceeds {self.frames} frames")
         if pixels > self.megapixels * MEGA:
-            raise too_large(f"more than {self.megapixels:g} megapixels")
+            raise too_large(f"request exceeds {self.megapixels:g} megapixels")
 
 
-def parse(body: bytes, most: Most) -> Asked:
-    """Give what a predict request asks.
+def parse(body: bytes, limits: RequestLimits) -> ParsedRequest:
+    """Returns the parsed predict request.
 
     Raises:
-        Refusal: it is not a request of ours, or too large.
+        Refusal: The request is malformed or exceeds a limit.
     """
-    told = _json(body)
-    rows = "instances" in told
-    signature = told.get("signature_name") or SIGNATURE_ARRAYS
+    request = _json(body)
+    rows = "instances" in request
+    signature = request.get("signature_name") or SIGNATURE_ARRAYS
     if not isinstance(signature, str) or signature not in INPUT:
         raise bad(f'Serving signature name: "{str(signature)[:80]}" not found in signature def')
-    values = _values(told["instances"] if rows else told["inputs"], INPUT[signature], rows)
+    values = _values(request["instances"] if rows else request["inputs"], INPUT[signature], rows)
     if signature == SIGNATURE_BYTES:
-        frames = [_decoded(value) for value in values]
-        check(frames, most)
-        return Asked(rows, frames=frames)
-    return Asked(rows, image=array(values, most))
+        frames = [_decode(value) for value in values]
+        check(frames, limits)
+        return ParsedRequest(rows, frames=frames)
+    return ParsedRequest(rows, image=array(values, limits))
 
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        told = pydantic_core.from_json(body, allow_inf_nan=False)
+        request = pydantic_core.from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise bad(f"JSON Parse error: {str(error)[:200]}") from error
-    if not isinstance(told, dict):
+    if not isinstance(request, dict):
         raise bad("JSON Value: not an object")
-    if strange := sorted(set(told) - KEYS):
-        raise bad(f"JSON object: unknown key {strange[0][:80]}")
-    if ("instances" in told) == ("inputs" in told):
+    if unknown := sorted(set(request) - KEYS):
+        raise bad(f"JSON object: unknown key {unknown[0][:80]}")
+    if ("instances" in request) == ("inputs" in request):
         raise bad("JSON object: must have either 'instances' or 'inputs'")
-    return told
+    return request
 
 
-def _values(told: Any, name: str, rows: bool) -> list[Any]:
-    """Give the list of instances' values of the one input, in whichever of TF Serving's forms."""
-    if isinstance(told, Mapping) and not rows and set(told) != {"b64"}:
-        told = _named(told, name)
-    if not isinstance(told, list):
-        if rows or not isinstance(told, Mapping):
+def _values(data: Any, name: str, rows: bool) -> list[Any]:
+    """Returns the values of the input `name`, from any of TF Serving's row and column formats."""
+    if isinstance(data, Mapping) and not rows and set(data) != {"b64"}:
+        data = _input(data, name)
+    if not isinstance(data, list):
+        if rows or not isinstance(data, Mapping):
             raise bad("JSON Value: not a list")
-        told = [told]
-    if not told:
+        data = [data]
+    if not data:
         raise bad("JSON Value: no instances")
-    return [value if not isinstance(value, Mapping) or set(value) == {"b64"} else _named(value, name) for value in told]
+    return [value if not isinstance(value, Mapping) or set(value) == {"b64"} else _input(value, name) for value in data]
 
 
-def _named(told: Mapping[Any, Any], name: str) -> Any:
-    if set(told) != {name}:
-        raise bad(f"JSON Value: expected the one input {name}")
-    return told[name]
+def _input(inputs: Mapping[Any, Any], name: str) -> Any:
+    if set(inputs) != {name}:
+        raise bad(f"JSON Value: expected the single input {name}")
+    return inputs[name]
 
 
-def _decoded(value: Any) -> bytes:
+def _decode(value: Any) -> bytes:
     if not isinstance(value, Mapping) or not isinstance(value.get("b64"), str) or len(value) != 1:
         raise bad('JSON Value: expected {"b64": …}')
     try:
@@ -111,48 +117,48 @@ def _decoded(value: Any) -> bytes:
         raise bad(f"Unable to base64 decode: {error}") from error
 
 
-def array(values: Any, most: Most) -> np.ndarray:
-    """Give (batch, height, width, 3) float32, finite.
+def array(values: Any, limits: RequestLimits) -> np.ndarray:
+    """Returns nested lists as a finite `(batch, height, width, 3)` float32 array.
 
     Raises:
-        Refusal: it is not one, or more than ``most``.
+        Refusal: The values are no such array, or exceed `limits`.
     """
     try:
-        found = np.asarray(values)
+        image = np.asarray(values)
     except ValueError as error:
         raise bad("image: rows of different lengths") from error
-    if found.dtype.kind not in "iuf":
+    if image.dtype.kind not in "iuf":
         raise bad("image: expected numbers")
-    if found.ndim != 4 or found.shape[-1] != 3 or 0 in found.shape:
-        raise bad(f"image: shape {list(found.shape)}, expected [batch, height, width, 3]")
-    most.allow(found.shape[0], found.shape[0] * found.shape[1] * found.shape[2])
-    found = found.astype(np.float32)
-    if not np.isfinite(found).all():
-        raise bad("image: not finite")
-    return found
+    if image.ndim != 4 or image.shape[-1] != 3 or 0 in image.shape:
+        raise bad(f"image: shape {list(image.shape)}, expected [batch, height, width, 3]")
+    limits.check(image.shape[0], image.shape[0] * image.shape[1] * image.shape[2])
+    image = image.astype(np.float32)
+    if not np.isfinite(image).all():
+        raise bad("image: values are not finite")
+    return image
 
 
-def check(frames: Sequence[bytes], most: Most) -> None:
-    """Look at the headers of encoded frames.
+def check(frames: Sequence[bytes], limits: RequestLimits) -> None:
+    """Checks the headers of encoded frames.
 
     Raises:
-        Refusal: one is no image that can be decoded safely, or all together are more than ``most``.
+        Refusal: A frame cannot be decoded safely, or the frames together exceed `limits`.
     """
-    most.allow(len(frames), 0)
+    limits.check(len(frames), 0)
     pixels = 0
     for frame in frames:
         try:
-            found = images.header(frame)
+            header = images.header(frame)
         except images.TooLargeError as error:
             raise too_large(f"frame: {error}") from error
         except ValueError as error:
             raise bad(f"frame: {error}") from error
-        pixels += found.height * found.width
-    most.allow(len(frames), pixels)
+        pixels += header.height * header.width
+    limits.check(len(frames), pixels)
 
 
-def told(rows: bool, answers: Sequence[Answer]) -> bytes:
-    """Give the JSON for answers of ``predict_bytes``; names that end in ``_bytes`` are base64, as TF Serving has it."""
+def predict_response(rows: bool, answers: Sequence[Answer]) -> bytes:
+    """Returns the JSON of `predict_bytes`; outputs named `…_bytes` are base64, as in TF Serving."""
     columns: dict[str, list[Any]] = {
         "mask_png_bytes": [{"b64": base64.b64encode(answer.mask_png_bytes).decode()} for answer in answers],
         "probability": [answer.probability for answer in answers],
@@ -164,13 +170,13 @@ def told(rows: bool, answers: Sequence[Answer]) -> bytes:
     return pydantic_core.to_json({"predictions": listed})
 
 
-def told_arrays(rows: bool, probabilities: np.ndarray) -> bytes:
-    """Give the JSON for an answer of ``serving_default``."""
+def arrays_response(rows: bool, probabilities: np.ndarray) -> bytes:
+    """Returns the JSON of `serving_default`."""
     return pydantic_core.to_json({"predictions" if rows else "outputs": probabilities.tolist()})
 
 
-def told_status(status: Mapping[int, Status]) -> dict[str, Any]:
-    """Give the states of versions, the newest first."""
+def status_response(status: Mapping[int, Status]) -> dict[str, Any]:
+    """Returns the states of the versions, newest first."""
     states = [
         {
             "version": str(number),
@@ -182,8 +188,8 @@ def told_status(status: Mapping[int, Status]) -> dict[str, Any]:
     return {"model_version_status": states}
 
 
-def told_metadata(servable: Servable) -> dict[str, Any]:
-    """Give the signatures of a version."""
+def metadata_response(servable: Servable) -> dict[str, Any]:
+    """Returns the signatures of a version."""
     signatures = json_format.MessageToDict(
         servable.signatures, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )

@@ -1,8 +1,8 @@
-"""Which versions are loaded, and which one a name means; looked up in the store again and again.
+"""Loads and unloads versions as the store changes, and resolves version numbers and labels.
 
-Wanted is what ``models.config`` labels; where nothing is labelled, the newest version. A version that was wanted stays
-until all that is wanted now answers, and a label goes on meaning the version it meant until its new one answers. A
-store that is gone takes nothing with it.
+The target is every version that `models.config` labels; without labels, the newest version. A loaded version stays
+until all target versions are available. A label keeps its version until the new one is available. If the store becomes
+unreachable, the loaded versions stay.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ RETRY_S = 60.0
 
 @dataclass(frozen=True)
 class Status:
-    """Where a version stands; ``error`` says why it ended."""
+    """State of a version; `error` is why it could not be loaded."""
 
     state: State
     error: str = ""
@@ -35,18 +35,23 @@ class Status:
 
 @dataclass(frozen=True)
 class _Failure:
-    seen: str
+    fingerprint: str
     at_s: float
     error: str
 
 
 class Versions:
-    """The versions of one store."""
+    """The versions of one store; `refresh` loads them.
 
-    def __init__(self, place: StoreLocation, engine: engines.Engine, say: Callable[[str], None]) -> None:
-        """Begin with nothing loaded; ``refresh`` loads."""
-        self._place, self._engine, self._say = place, engine, say
-        self._named: dict[str, int] = {}
+    Args:
+        location: The store.
+        engine: The configured runtime.
+        log: Called with each log line.
+    """
+
+    def __init__(self, location: StoreLocation, engine: engines.Engine, log: Callable[[str], None]) -> None:
+        self._location, self._engine, self._log = location, engine, log
+        self._target_labels: dict[str, int] = {}
         self._loaded: dict[int, Servable] = {}
         self._labels: dict[str, int] = {}
         self._status: dict[int, Status] = {}
@@ -55,24 +60,24 @@ class Versions:
 
     @property
     def ready(self) -> bool:
-        """Whether anything answers."""
+        """Whether any version is loaded."""
         return bool(self._loaded)
 
     @property
     def labels(self) -> dict[str, int]:
-        """What each label means at present."""
+        """The current version of each label."""
         return dict(self._labels)
 
     @property
     def status(self) -> dict[int, Status]:
-        """Every version that was wanted, by number."""
+        """State of every target version, by number."""
         return dict(sorted(self._status.items()))
 
     def find(self, number: int | None = None, label: str | None = None) -> Servable:
-        """Give the version a request names: by number, by label; without either ``stable``, else the newest.
+        """Returns the version with this number or label; without either, `stable`, else the newest.
 
         Raises:
-            Refusal: it is not here, or nothing is.
+            Refusal: The version or label is unknown, or no version is loaded.
         """
         if label is not None:
             if label not in self._labels:
@@ -84,104 +89,105 @@ class Versions:
             return self._loaded[number]
         if version_labels.STABLE in self._labels:
             return self._loaded[self._labels[version_labels.STABLE]]
-        if version_labels.STABLE in self._named or not self._loaded:
-            raise unavailable("no version of the model answers yet")
+        if version_labels.STABLE in self._target_labels or not self._loaded:
+            raise unavailable("no version of the model is available yet")
         return self._loaded[max(self._loaded)]
 
     async def watch(self, poll_s: float) -> None:
-        """Look at the store every ``poll_s``, for ever."""
+        """Refreshes every `poll_s` seconds until cancelled."""
         while True:
             try:
                 await self.refresh()
-            except Exception as error:  # whatever the store does, what is loaded goes on
-                told = error.lines()[0] if isinstance(error, PipeSegError) else f"{type(error).__name__}: {error}"
-                self._say(f"the store cannot be read: {told}")
+            except Exception as error:  # the loaded versions stay whatever the store does
+                cause = error.lines()[0] if isinstance(error, PipeSegError) else f"{type(error).__name__}: {error}"
+                self._log(f"the store cannot be read: {cause}")
             await asyncio.sleep(poll_s)
 
     async def refresh(self) -> None:
-        """Load what is wanted now and let go of what is not.
+        """Loads the target versions and unloads the others.
 
         Raises:
-            PipeSegError: the store cannot be read; what is loaded stays.
+            PipeSegError: The store cannot be read; the loaded versions stay.
         """
         run = asyncio.get_running_loop().run_in_executor
-        named, wanted = await run(self._thread, self._wanted)
-        if wanted:
-            self._named = named
-        for number in sorted(wanted - set(self._loaded)):
+        labels, target = await run(self._thread, self._read_target)
+        if target:
+            self._target_labels = labels
+        for number in sorted(target - set(self._loaded)):
             self._status.setdefault(number, Status("LOADING"))
-            status, servable = await run(self._thread, self._opened, number)
+            status, servable = await run(self._thread, self._load, number)
             if status:
                 self._status[number] = status
             if servable:
                 self._loaded[number] = servable
-                self._relabel(named)
-                self._say(f"version {number} answers ({servable.engine})")
-        if wanted:
-            self._relabel(named)
-        if wanted and wanted <= set(self._loaded):
-            self._let_go(wanted | set(self._labels.values()))
+                self._relabel(labels)
+                self._log(f"version {number} is available ({servable.engine})")
+        if target:
+            self._relabel(labels)
+        if target and target <= set(self._loaded):
+            self._unload(target | set(self._labels.values()))
 
-    def _relabel(self, named: dict[str, int]) -> None:
-        """Let labels mean what they are to mean, as far as that answers; else what they meant."""
-        kept = {name: number for name, number in self._labels.items() if name in named}
-        self._labels = kept | {name: number for name, number in named.items() if number in self._loaded}
+    def _relabel(self, labels: dict[str, int]) -> None:
+        """Moves each label to its new version if that is loaded; otherwise the label keeps its version."""
+        kept = {name: number for name, number in self._labels.items() if name in labels}
+        self._labels = kept | {name: number for name, number in labels.items() if number in self._loaded}
 
-    def _wanted(self) -> tuple[dict[str, int], set[int]]:
-        named = version_labels.read(self._place)
-        if named:
-            return named, set(named.values())
-        numbers = self._place.versions()
+    def _read_target(self) -> tuple[dict[str, int], set[int]]:
+        labels = version_labels.read(self._location)
+        if labels:
+            return labels, set(labels.values())
+        numbers = self._location.versions()
         return {}, {max(numbers)} if numbers else set()
 
-    def _opened(self, number: int) -> tuple[Status | None, Servable | None]:
-        """Try to load a version, unless it is known to fail as it is."""
+    def _load(self, number: int) -> tuple[Status | None, Servable | None]:
+        """Loads a version, unless it failed before and has not changed since."""
         try:
-            if number in self._failures and not self._worth_trying(number):
+            if number in self._failures and not self._should_retry(number):
                 return None, None
-            servable = open_version(self._place, number, self._engine)
+            servable = open_version(self._location, number, self._engine)
         except PipeSegError as error:
             return self._failed(number, "; ".join(error.lines()[:3]), _public(error)), None
-        except Exception as error:  # a graph may fail in any way; the versions before it go on
+        except Exception as error:  # a graph may fail in any way; the other versions stay
             first = (str(error).splitlines() or [""])[0][:200]
             return self._failed(number, f"{type(error).__name__}: {first}", _public(error)), None
         self._failures.pop(number, None)
         return Status("AVAILABLE"), servable
 
-    def _worth_trying(self, number: int) -> bool:
-        """Say whether a version that failed may do better: its files changed, or it failed long ago."""
+    def _should_retry(self, number: int) -> bool:
+        """Returns whether to load a failed version again: its files changed, or `RETRY_S` have passed."""
         failure = self._failures[number]
         if time.monotonic() - failure.at_s > RETRY_S:
             return True
-        return self._place.near and self._seen(number) != failure.seen
+        return self._location.is_local and self._fingerprint(number) != failure.fingerprint
 
-    def _failed(self, number: int, error: str, told: str) -> Status:
+    def _failed(self, number: int, error: str, public: str) -> Status:
         before = self._failures.get(number)
         if before is None or before.error != error:
-            self._say(f"version {number} is not served: {error}")
-        self._failures[number] = _Failure(self._seen(number) if self._place.near else "", time.monotonic(), error)
-        return Status("END", told)
+            self._log(f"version {number} is not served: {error}")
+        fingerprint = self._fingerprint(number) if self._location.is_local else ""
+        self._failures[number] = _Failure(fingerprint, time.monotonic(), error)
+        return Status("END", public)
 
-    def _seen(self, number: int) -> str:
-        """Give what tells one state of a version from another."""
+    def _fingerprint(self, number: int) -> str:
+        """Returns a digest of a version's files, or the error that reading them raises."""
         try:
-            with self._place.fetched(str(number)) as folder:
+            with self._location.fetched(str(number)) as folder:
                 return str(disk.digest_tree(folder))
         except (PipeSegError, OSError) as error:
             return str(error)
 
-    def _let_go(self, needed: set[int]) -> None:
+    def _unload(self, needed: set[int]) -> None:
         for number in set(self._loaded) - needed:
             del self._loaded[number]
             self._status[number] = Status("END")
-            self._say(f"version {number} is let go")
+            self._log(f"version {number} is unloaded")
         for number in [number for number, status in self._status.items() if number not in needed and status.error]:
             del self._status[number]
 
 
 def _public(error: Exception) -> str:
-    """Give what a client may know of a failure: which file, what is wrong, but no path of this machine."""
+    """Returns the cause of a failure for clients: file name and fault, without paths of this machine."""
     if not isinstance(error, RefusedError):
-        return "cannot be read or loaded; the server's log says why"
+        return "cannot be read or loaded; see the server log"
     problems = [problem for problem in error.problems[:3] if isinstance(problem, Problem)]
     return "; ".join(f"{PurePath(str(problem.path)).name}: {problem.what}" for problem in problems)

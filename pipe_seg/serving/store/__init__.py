@@ -1,7 +1,7 @@
-"""A versioned model store in TF Serving's layout: ``STORE/pipe_seg/17/saved_model.pb``.
+"""A versioned model store in TF Serving's layout: `STORE/pipe_seg/17/saved_model.pb`.
 
-A version is staged under a name that TF Serving does not read, read back, verified, and only then given its number.
-It is never written again. ``manifest.json`` in it has the sha256 of every file, and of itself.
+A version is staged under a name that TF Serving ignores, read back, verified, and only then gets its number.
+It never changes afterwards. Its `manifest.json` holds the sha256 of every file and of itself.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ from pipe_seg.serving.store.remote import SCHEMES, Remote
 
 
 def at(uri: str) -> StoreLocation:
-    """Give the store that ``uri`` names: a path, ``file://``, ``s3://``, ``gs://``, ``sftp://`` or ``mlflow:``.
+    """Returns the store at `uri`: a path, `file://`, `s3://`, `gs://`, `sftp://` or `mlflow:`.
 
     Raises:
-        ConfigError: another scheme, a password in it, or a package that is not installed.
+        ConfigError: The scheme is unknown, the URI holds a password, or a package is not installed.
     """
     scheme, separator, rest = uri.partition("://")
     if uri == PREFIX:
@@ -34,85 +34,87 @@ def at(uri: str) -> StoreLocation:
     if scheme in SCHEMES:
         return Remote(uri)
     known = "a path, file:///…, mlflow:, " + ", ".join(f"{name}://…" for name in SCHEMES)
-    raise ConfigError(Problem("--to", "not a store", got=f"{scheme}://…", expected=known))
+    raise ConfigError(Problem("--to", "unknown kind of store", got=f"{scheme}://…", expected=known))
 
 
 def publish(
-    place: StoreLocation,
+    location: StoreLocation,
     saved_model: Path,
     facts: Mapping[str, Any],
     verify: Callable[[Path], None],
     texts: Mapping[str, str] | None = None,
 ) -> int:
-    """Publish a copy of ``saved_model`` as the next version and give its number.
+    """Publishes a copy of `saved_model` as the next version and returns its number.
 
     Args:
-        place: the store.
-        saved_model: the folder with ``saved_model.pb``.
-        facts: what goes into the manifest beside the digests.
-        verify: called with what was staged, read back, before anybody can see it; raises to refuse.
-        texts: small files that lie in the version beside the SavedModel's own, by name.
+        location: The store.
+        saved_model: Folder with `saved_model.pb`.
+        facts: What the manifest records besides the digests.
+        verify: Called with a copy read back from staging, before the version is visible; raises to refuse.
+        texts: Text files to add to the version, by name.
 
     Raises:
-        RefusedError: what was staged is not what was to be published, or ``verify`` refused.
-        MachineError: the store cannot be reached or written.
+        RefusedError: The staged files differ from `saved_model`, or `verify` refused.
+        MachineError: The store cannot be reached or written.
     """
     texts = texts or {}
     files = disk.digest_tree(saved_model)
     files |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
-    told = {**facts, "files": files}
-    whole = {**texts, MANIFEST: disk.as_json(told | {"digest": _digest(told)})}
-    with place.staged(saved_model, whole) as staging:
-        with place.fetched(staging) as folder:
+    contents = {**facts, "files": files}
+    texts = {**texts, MANIFEST: disk.as_json(contents | {"digest": _digest(contents)})}
+    with location.staged(saved_model, texts) as staging:
+        with location.fetched(staging) as folder:
             check(folder)
             verify(folder)
-        return place.claim(staging)
+        return location.commit(staging)
 
 
-def manifest(place: StoreLocation, number: int) -> dict[str, Any]:
-    """Give what was written when a version was published.
-
-    Raises:
-        ConfigError: there is no such version.
-        RefusedError: it was not, or is not as it was written.
-    """
-    _there(place, number)
-    return _manifest(place.text(f"{place.model}/{number}/{MANIFEST}"), f"{place.named(number)}/{MANIFEST}")
-
-
-def verify(place: StoreLocation, number: int) -> dict[str, Any]:
-    """Compare every file of a version with its manifest, and give that.
+def manifest(location: StoreLocation, number: int) -> dict[str, Any]:
+    """Returns the manifest of a version.
 
     Raises:
-        ConfigError: there is no such version.
-        RefusedError: a file was changed, is missing, does not belong, or is not a plain file.
+        ConfigError: There is no such version.
+        RefusedError: The manifest is missing or was changed.
     """
-    _there(place, number)
-    with place.fetched(str(number)) as folder:
-        return check(folder, place.named(number))
+    _require(location, number)
+    return _manifest(location.text(f"{location.model}/{number}/{MANIFEST}"), f"{location.named(number)}/{MANIFEST}")
+
+
+def verify(location: StoreLocation, number: int) -> dict[str, Any]:
+    """Compares every file of a version with its manifest and returns the manifest.
+
+    Raises:
+        ConfigError: There is no such version.
+        RefusedError: A file was changed, is missing, is not in the manifest, or is not a plain file.
+    """
+    _require(location, number)
+    with location.fetched(str(number)) as folder:
+        return check(folder, location.named(number))
 
 
 def check(folder: Path, name: str | None = None) -> dict[str, Any]:
-    """Compare every file of a version in a folder with the manifest there, and give that.
+    """Compares every file in a version's folder with the manifest there and returns the manifest.
 
-    ``name`` is what faults are told of.
+    Args:
+        folder: The folder, which may be a temporary copy.
+        name: The version's name for error messages; `folder` if None.
 
     Raises:
-        RefusedError: as ``verify``.
+        RefusedError: As for `verify`.
     """
 
     def fault(path: str, what: str) -> Problem:
         return Problem(f"{name or folder}/{path}", what)
 
-    inside = sorted(folder.rglob("*"))
-    odd = [path for path in inside if path.is_symlink() or not (path.is_file() or path.is_dir())]
+    paths = sorted(folder.rglob("*"))
+    odd = [path for path in paths if path.is_symlink() or not (path.is_file() or path.is_dir())]
     if folder.is_symlink() or odd:
         raise RefusedError(
             *(fault(path.relative_to(folder).as_posix(), "not a plain file or folder") for path in odd or [folder])
         )
     path = folder / MANIFEST
-    told = _manifest(path.read_bytes() if path.is_file() else None, f"{name or folder}/{MANIFEST}")
-    expected = told["files"]
+    contents = _manifest(path.read_bytes() if path.is_file() else None, f"{name or folder}/{MANIFEST}")
+    expected = contents["files"]
     found = disk.digest_tree(folder)
     found.pop(MANIFEST, None)
     problems = [fault(path, "missing") for path in sorted(set(expected) - set(found))]
@@ -121,14 +123,14 @@ def check(folder: Path, name: str | None = None) -> dict[str, Any]:
     problems += [fault(path, "changed") for path in both if found[path] != expected[path]]
     if problems:
         raise RefusedError(*problems)
-    return told
+    return contents
 
 
-def _there(place: StoreLocation, number: int) -> None:
-    numbers = place.versions()
+def _require(location: StoreLocation, number: int) -> None:
+    numbers = location.versions()
     if number not in numbers:
-        there = ", ".join(map(str, numbers)) or "none there yet"
-        raise ConfigError(Problem(place.name, "no such version", got=number, expected=there))
+        known = ", ".join(map(str, numbers)) or "a published version; there is none yet"
+        raise ConfigError(Problem(location.name, "no such version", got=number, expected=known))
 
 
 def _manifest(data: bytes | None, name: str) -> dict[str, Any]:
@@ -136,14 +138,14 @@ def _manifest(data: bytes | None, name: str) -> dict[str, Any]:
         raise RefusedError(Problem(name, "missing"))
     try:
         text = data.decode()
-        told = dict(json.loads(text))
-        whole = disk.as_json(told) == text and told.pop("digest") == _digest(told)
+        contents = dict(json.loads(text))
+        intact = disk.as_json(contents) == text and contents.pop("digest") == _digest(contents)
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedError(Problem(name, f"cannot be read: {error}")) from error
-    if not whole:
+    if not intact:
         raise RefusedError(Problem(name, "changed"))
-    return told
+    return contents
 
 
-def _digest(told: Mapping[str, Any]) -> str:
-    return hashlib.sha256(disk.as_json(told).encode()).hexdigest()
+def _digest(contents: Mapping[str, Any]) -> str:
+    return hashlib.sha256(disk.as_json(contents).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A store in a folder, on a disk or on NFS: everything appears by one rename."""
+"""A store in a folder, on a disk or on NFS; a version becomes visible by one rename."""
 
 import shutil
 import time
@@ -16,23 +16,22 @@ ABANDONED_S = 24 * 3600
 
 
 class Folder(StoreLocation):
-    """A folder as a store."""
+    """A folder as a store; the first upload creates it."""
 
-    near = True
+    is_local = True
 
     def __init__(self, root: Path) -> None:
-        """Take the folder; it is made when something is published."""
         self._root, self._base = root, root / MODEL_NAME
         self.name, self.base = str(root), str(self._base.absolute())
 
     def versions(self) -> list[int]:
-        """See ``StoreLocation``."""
+        """See `StoreLocation`."""
         if not self._base.is_dir():
             return []
         return numbers(path.name for path in self._base.iterdir() if path.is_dir())
 
     def text(self, path: str) -> bytes | None:
-        """See ``StoreLocation``."""
+        """See `StoreLocation`."""
         try:
             return (self._root / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -42,7 +41,7 @@ class Folder(StoreLocation):
 
     @contextmanager
     def staged(self, saved_model: Path, texts: Mapping[str, str]) -> Iterator[str]:
-        """See ``StoreLocation``."""
+        """See `StoreLocation`."""
         staging = self._base / f"{STAGING}{uuid.uuid4().hex}"
         with disk.environment(self._root):
             self._base.mkdir(parents=True, exist_ok=True)
@@ -57,19 +56,19 @@ class Folder(StoreLocation):
 
     @contextmanager
     def fetched(self, name: str) -> Iterator[Path]:
-        """See ``StoreLocation``."""
+        """See `StoreLocation`."""
         yield self._base / name
 
-    def claim(self, staging: str) -> int:
-        """See ``StoreLocation``."""
+    def commit(self, staging: str) -> int:
+        """See `StoreLocation`."""
         number = max(self.versions(), default=0) + 1
         while not disk.rename_new(self._base / staging, self._base / str(number)):
             number += 1
         disk.sync(self._base)
         return number
 
-    def withdraw(self, number: int) -> None:
-        """See ``StoreLocation``."""
+    def delete(self, number: int) -> None:
+        """See `StoreLocation`."""
         aside = self._base / f"{WITHDRAWN}{number}-{uuid.uuid4().hex}"
         with disk.environment(self._root):
             (self._base / str(number)).rename(aside)
@@ -77,7 +76,7 @@ class Folder(StoreLocation):
             shutil.rmtree(aside)
 
     def sweep(self) -> None:
-        """See ``StoreLocation``."""
+        """See `StoreLocation`."""
         with disk.environment(self._root):
             for path in self._base.glob(f"{WITHDRAWN}*"):
                 shutil.rmtree(path)
@@ -86,21 +85,21 @@ class Folder(StoreLocation):
                     shutil.rmtree(path)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """See ``StoreLocation``."""
+    def locked(self) -> Iterator[None]:
+        """See `StoreLocation`."""
         if not self._root.is_dir():
             yield
             return
         with disk.locked(self._root):
             yield
 
-    def labels(self) -> tuple[str | None, int]:
-        """See ``StoreLocation``; a revision is not needed: ``held`` holds."""
+    def read_labels(self) -> tuple[str | None, int]:
+        """See `StoreLocation`; `locked` makes revisions unnecessary."""
         text = self.text(LABELS)
         return None if text is None else text.decode("utf-8", "replace"), 0
 
-    def relabel(self, text: str, revision: int) -> bool:
-        """See ``StoreLocation``."""
+    def write_labels(self, text: str, revision: int) -> bool:
+        """See `StoreLocation`."""
         with disk.environment(self._root):
             disk.write_text(self._root / LABELS, text)
             disk.sync(self._root)

@@ -1,4 +1,4 @@
-"""What a store has to be able to do, whatever it lies on."""
+"""The interface of a model store, and the names of the files in it."""
 
 import re
 from abc import ABC, abstractmethod
@@ -19,60 +19,63 @@ VERSION = re.compile(r"[1-9][0-9]{0,17}")
 class StoreLocation(ABC):
     """A store.
 
-    ``name`` is what people are told, ``base`` where the versions lie, as TF Serving is told; in a ``near`` one reading
-    a version fetches nothing.
+    Attributes:
+        name: The store's name in messages.
+        base: Folder of the versions, TF Serving's `base_path`.
+        is_local: Whether versions are read in place, without a download.
+        model: Name of the model.
     """
 
     name: str
     base: str
-    near = False
+    is_local = False
     model = MODEL_NAME
 
     def named(self, number: int) -> str:
-        """Give the name of a version for people."""
+        """Returns the name of a version for messages."""
         return f"{self.name}/{self.model}/{number}"
 
     @abstractmethod
     def versions(self) -> list[int]:
-        """Give the numbers of whole versions, ascending, by the names TF Serving reads."""
+        """Returns the numbers of complete versions, ascending; names are those that TF Serving reads."""
 
     @abstractmethod
     def text(self, path: str) -> bytes | None:
-        """Give a small file of the store by its path in it; None where there is none."""
+        """Returns the contents of a small file, by its path in the store; None if there is no such file."""
 
     @abstractmethod
     def staged(self, saved_model: Path, texts: Mapping[str, str]) -> AbstractContextManager[str]:
-        """Copy a SavedModel and texts under a name nobody reads, which is given and removed in the end."""
+        """Copies a SavedModel and texts under a hidden name; yields the name and finally removes the copy."""
 
     @abstractmethod
     def fetched(self, name: str) -> AbstractContextManager[Path]:
-        """Give a folder with the files of a version or of what was staged."""
+        """Yields a local folder with the files of a version or of a staged copy."""
 
     @abstractmethod
-    def claim(self, staging: str) -> int:
-        """Make a version of what was staged, of the next free number; who loses a race takes the one after."""
+    def commit(self, staging: str) -> int:
+        """Makes a staged copy the version with the next free number, and returns the number."""
 
     @abstractmethod
-    def withdraw(self, number: int) -> None:
-        """Remove a version; from the first moment on nobody takes it for one."""
+    def delete(self, number: int) -> None:
+        """Deletes a version; readers stop seeing it before the first file is removed."""
 
     @abstractmethod
     def sweep(self) -> None:
-        """Remove what withdrawals and uploads left that were killed long ago."""
+        """Removes the remains of interrupted deletions and uploads."""
 
     @abstractmethod
-    def held(self) -> AbstractContextManager[None]:
-        """Keep others from moving labels meanwhile, where that can be done."""
+    def locked(self) -> AbstractContextManager[None]:
+        """Locks the labels against other writers, if the store supports locks."""
 
     @abstractmethod
-    def labels(self) -> tuple[str | None, int]:
-        """Give the text of ``models.config``, None where there is none, and its revision."""
+    def read_labels(self) -> tuple[str | None, int]:
+        """Returns the text of `models.config`, None if there is none, and its revision."""
 
     @abstractmethod
-    def relabel(self, text: str, revision: int) -> bool:
-        """Write ``models.config`` if it still has that revision; say whether it had."""
+    def write_labels(self, text: str, revision: int) -> bool:
+        """Writes `models.config` if its revision is still `revision`; returns whether it was."""
 
 
 def numbers(names: Iterable[str]) -> list[int]:
-    """Give those of ``names`` that TF Serving takes for versions, ascending."""
+    """Returns the numbers of the `names` that TF Serving reads as versions, ascending."""
     return sorted(int(name) for name in names if VERSION.fullmatch(name))

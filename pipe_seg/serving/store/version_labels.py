@@ -1,8 +1,7 @@
-"""Which versions of a store are served under which label: its ``models.config``, as TF Serving reads it.
+"""Version labels of a store, in TF Serving's `models.config`.
 
-That file is all there is: labels, and the versions to load, move together. ``stable`` is what is in service,
-``previous`` what was before it, ``candidate`` what was uploaded last. Entries of other models, and the ``base_path`` of
-ours, stay as they are.
+The file holds the labels and the versions to load, which change together. `stable` is the version in service,
+`previous` the one before it, `candidate` the last upload. Entries of other models and an existing `base_path` are kept.
 """
 
 import re
@@ -18,128 +17,133 @@ from pipe_seg.serving import store
 from pipe_seg.serving.store.location import LABELS, StoreLocation
 
 STABLE, CANDIDATE, PREVIOUS = "stable", "candidate", "previous"
-WHERE = re.compile(r"^(\d+):(\d+) : (.*)$", re.DOTALL)
+ERROR_POSITION = re.compile(r"^(\d+):(\d+) : (.*)$", re.DOTALL)
 Labels = MutableMapping[str, int]
 T = TypeVar("T")
 
 
-def read(place: StoreLocation) -> dict[str, int]:
-    """Give the version of each label; {} where nothing was labelled.
+def read(location: StoreLocation) -> dict[str, int]:
+    """Returns the version of each label; {} if there are no labels.
 
     Raises:
-        ConfigError: ``models.config`` is not what TF Serving would read.
+        ConfigError: TF Serving could not parse `models.config`.
     """
-    return dict(_entry(_parsed(place)[0], place).version_labels)
+    return dict(_entry(_parse(location)[0], location).version_labels)
 
 
-def upload(place: StoreLocation, number: int) -> None:
-    """Call a version the candidate."""
-    _change(place, lambda labels: labels.update({CANDIDATE: number}))
+def upload(location: StoreLocation, number: int) -> None:
+    """Labels a version `candidate`."""
+    _change(location, lambda labels: labels.update({CANDIDATE: number}))
 
 
-def promote(place: StoreLocation, number: int | None = None, *, unblessed: bool = False) -> tuple[int, int | None]:
-    """Call a version, the candidate if none is named, stable, after every byte of it was checked.
+def promote(location: StoreLocation, number: int | None = None, *, unblessed: bool = False) -> tuple[int, int | None]:
+    """Labels a version `stable` after verifying every byte of it; idempotent.
+
+    Args:
+        location: The store.
+        number: Version number; the candidate if None.
+        unblessed: Whether to accept a version that is not blessed (approved for serving by the evaluator).
 
     Returns:
-        The version that is stable now, and the one before it. Asked again for the same, nothing changes.
+        The stable version, and the one before it.
 
     Raises:
-        ConfigError: there is no such version, or no candidate.
-        RefusedError: it is not as it was published, or not blessed and ``unblessed`` does not say that this is known.
+        ConfigError: There is no such version, or no candidate.
+        RefusedError: A file differs from the manifest, or the version is not blessed.
     """
 
-    def alter(labels: Labels) -> tuple[int, int | None]:
-        wanted, before = number or labels.get(CANDIDATE), labels.get(STABLE)
-        if not wanted:
-            cure = "models promote N"
-            raise ConfigError(Problem(f"{place.name}/{LABELS}", "no version is labelled candidate", expected=cure))
-        if before == wanted:
-            return wanted, before
-        blessed = store.verify(place, wanted).get("blessed") is True
+    def change(labels: Labels) -> tuple[int, int | None]:
+        target, before = number or labels.get(CANDIDATE), labels.get(STABLE)
+        if not target:
+            cure = f"models promote VERSION --store {location.name}"
+            raise ConfigError(Problem(f"{location.name}/{LABELS}", "no version is labelled candidate", expected=cure))
+        if before == target:
+            return target, before
+        blessed = store.verify(location, target).get("blessed") is True
         if not (blessed or unblessed):
             cure = "a better model, or --unblessed"
-            raise RefusedError(Problem(place.named(wanted), "not blessed by the evaluator", expected=cure))
+            raise RefusedError(Problem(location.named(target), "not blessed by the evaluator", expected=cure))
         if before:
             labels[PREVIOUS] = before
-        labels[STABLE] = wanted
-        if labels.get(CANDIDATE) == wanted:
+        labels[STABLE] = target
+        if labels.get(CANDIDATE) == target:
             del labels[CANDIDATE]
-        return wanted, before
+        return target, before
 
-    return _change(place, alter)
+    return _change(location, change)
 
 
-def rollback(place: StoreLocation) -> tuple[int, int]:
-    """Call stable what was so before; done twice it is done once.
+def rollback(location: StoreLocation) -> tuple[int, int]:
+    """Labels the previous version `stable`; idempotent.
 
     Returns:
-        The version that is stable now, and the one that was.
+        The version that is stable now, and the one that was before the call.
 
     Raises:
-        ConfigError: there is none before it.
-        RefusedError: it is not as it was published.
+        ConfigError: There is no previous version.
+        RefusedError: A file of it differs from the manifest.
     """
 
-    def alter(labels: Labels) -> tuple[int, int]:
+    def change(labels: Labels) -> tuple[int, int]:
         if PREVIOUS not in labels or STABLE not in labels:
-            cure = "models promote N"
-            raise ConfigError(Problem(f"{place.name}/{LABELS}", "nothing was stable before", expected=cure))
+            cure = f"models promote VERSION --store {location.name}"
+            raise ConfigError(Problem(f"{location.name}/{LABELS}", "no previous stable version", expected=cure))
         now, back = labels[STABLE], labels[PREVIOUS]
         if now != back:
-            store.verify(place, back)
+            store.verify(location, back)
             labels[STABLE] = back
         return back, now
 
-    return _change(place, alter)
+    return _change(location, change)
 
 
-def prune(place: StoreLocation, keep: int) -> list[int]:
-    """Remove all versions but the newest ``keep`` and those with a label; give what was removed.
+def prune(location: StoreLocation, keep: int) -> list[int]:
+    """Removes all versions except the newest `keep` and labelled ones; returns the removed numbers.
 
-    What a killed call left is removed by the next.
+    The next call removes the remains of an interrupted one.
     """
-    with place.held():
-        place.sweep()
-        gone = []
-        for number in place.versions()[:-keep]:
-            if number not in read(place).values():  # again each time: not every place can be held
-                place.withdraw(number)
-                gone.append(number)
-    return gone
+    with location.locked():
+        location.sweep()
+        removed = []
+        for number in location.versions()[:-keep]:
+            if number not in read(location).values():  # read each time, as not every store has locks
+                location.delete(number)
+                removed.append(number)
+    return removed
 
 
-def _change(place: StoreLocation, alter: Callable[[Labels], T]) -> T:
-    """Let ``alter`` change the labels; again from what they are then, if somebody else was quicker."""
-    with place.held():
+def _change(location: StoreLocation, change: Callable[[Labels], T]) -> T:
+    """Applies `change` to the labels; retries with the current labels if another writer was first."""
+    with location.locked():
         while True:
-            config, revision = _parsed(place)
-            entry = _entry(config, place)
+            config, revision = _parse(location)
+            entry = _entry(config, location)
             before = dict(entry.version_labels)
-            result = alter(entry.version_labels)
+            result = change(entry.version_labels)
             if dict(entry.version_labels) == before:
                 return result
             del entry.model_version_policy.specific.versions[:]
             entry.model_version_policy.specific.versions.extend(sorted(set(entry.version_labels.values())))
-            if place.relabel(text_format.MessageToString(config), revision):
+            if location.write_labels(text_format.MessageToString(config), revision):
                 return result
 
 
-def _parsed(place: StoreLocation) -> tuple[ModelServerConfig, int]:
+def _parse(location: StoreLocation) -> tuple[ModelServerConfig, int]:
     config = ModelServerConfig()
-    text, revision = place.labels()
+    text, revision = location.read_labels()
     try:
         text_format.Parse(text or "", config)
     except text_format.ParseError as error:
-        where = WHERE.match(str(error))
-        line, what = (int(where[1]), where[3]) if where else (None, str(error))
+        position = ERROR_POSITION.match(str(error))
+        line, what = (int(position[1]), position[3]) if position else (None, str(error))
         cure = "TF Serving's ModelServerConfig as text"
-        raise ConfigError(Problem(f"{place.name}/{LABELS}", what, line, expected=cure)) from error
+        raise ConfigError(Problem(f"{location.name}/{LABELS}", what, line, expected=cure)) from error
     return config, revision
 
 
-def _entry(config: ModelServerConfig, place: StoreLocation) -> ModelConfig:
-    """Give our entry of ``config``, made if it is not there."""
+def _entry(config: ModelServerConfig, location: StoreLocation) -> ModelConfig:
+    """Returns the entry of `pipe_seg` in `config`, which is added if it is missing."""
     for entry in config.model_config_list.config:
         if entry.name == MODEL_NAME:
             return entry
-    return config.model_config_list.config.add(name=MODEL_NAME, base_path=place.base, model_platform="tensorflow")
+    return config.model_config_list.config.add(name=MODEL_NAME, base_path=location.base, model_platform="tensorflow")

@@ -1,4 +1,4 @@
-"""Models that are told at a glance: they claim what is brighter than a level, so an answer tells its version."""
+"""Models that predict pixels above a grey level as positive, so that a mask identifies its version."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ FACTS: dict[str, Any] = {
 
 
 def save(folder: Path, level: float, extra: Any = None) -> Path:
-    """Write a SavedModel that claims grey levels of ``level`` and more."""
+    """Writes a SavedModel that predicts grey levels of `level` and above as positive."""
 
     def network(frames: Any) -> Any:
         logits = (tf.reduce_mean(frames, -1, keepdims=True) - level + 0.5) / 8
@@ -35,18 +35,18 @@ def save(folder: Path, level: float, extra: Any = None) -> Path:
     return folder
 
 
-def publish(place: StoreLocation, saved_model: Path, *, promote: bool = True) -> int:
-    """Publish it, without the fresh process that the pusher asks, and put it into service."""
+def publish(location: StoreLocation, saved_model: Path, *, promote: bool = True) -> int:
+    """Publishes and promotes a version, without the pusher's check in a new process."""
     manifest = {"blessed": True, "rendered": True, "model": FACTS, "scores": {"iou": 0.5, "dice": 0.6}, "run": "bright"}
-    number = store.publish(place, saved_model, manifest, lambda staged: None)
-    version_labels.upload(place, number)
+    number = store.publish(location, saved_model, manifest, lambda staged: None)
+    version_labels.upload(location, number)
     if promote:
-        version_labels.promote(place, number)
+        version_labels.promote(location, number)
     return number
 
 
 def frame(level: int, height: int = 48, width: int = 60, suffix: str = ".png") -> bytes:
-    """Give an encoded frame, half of ``level``, half black."""
+    """Returns an encoded frame, the left half of grey level `level`, the right half black."""
     image = np.zeros((height, width, 3), np.uint8)
     image[:, : width // 2] = level
     return cv2.imencode(suffix, image)[1].tobytes()

@@ -1,4 +1,4 @@
-"""A server of a store with two versions that differ at a glance."""
+"""A server of a store with two versions whose predictions differ."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +13,13 @@ from tests.serving.server.process import Server, serving
 
 @pytest.fixture(scope="session")
 def dark(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SavedModel that claims 60 and more."""
+    """A SavedModel that predicts grey levels of 60 and above as positive."""
     return bright.save(tmp_path_factory.mktemp("dark") / "saved_model", 60)
 
 
 @pytest.fixture(scope="session")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SavedModel that claims 180 and more."""
+    """A SavedModel that predicts grey levels of 180 and above as positive."""
     return bright.save(tmp_path_factory.mktemp("light") / "saved_model", 180)
 
 
@@ -27,10 +27,10 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(tmp_path_factory: pytest.TempPathFactory, dark: Path, light: Path) -> Path:
     """A store: version 1 (dark) is stable, version 2 (light) the candidate."""
     folder = tmp_path_factory.mktemp("two") / "store"
-    place = store.at(str(folder))
-    bright.publish(place, dark)
-    bright.publish(place, light, promote=False)
-    assert version_labels.read(place) == {"stable": 1, "candidate": 2}
+    location = store.at(str(folder))
+    bright.publish(location, dark)
+    bright.publish(location, light, promote=False)
+    assert version_labels.read(location) == {"stable": 1, "candidate": 2}
     return folder
 
 

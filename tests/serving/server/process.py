@@ -1,4 +1,4 @@
-"""``python cli.py serve`` in a process of its own."""
+"""Runs `python cli.py serve` in a process."""
 
 import os
 import re
@@ -23,7 +23,7 @@ WAIT_S = 120
 
 @dataclass
 class Server:
-    """A server that answers on ``port`` and ``grpc_port``; ``told`` is what it said."""
+    """A server that listens on `port` and `grpc_port`; `told` holds the lines of its log."""
 
     process: "subprocess.Popen[str]"
     port: int
@@ -74,14 +74,14 @@ def serving(store: object, *options: object, environment: dict[str, str] | None 
         listening.join()
 
 
-def _listen(stream: Any, told: list[str]) -> None:
+def _listen(stream: Any, lines: list[str]) -> None:
     with stream:
         for line in stream:
-            told.append(line.rstrip())
+            lines.append(line.rstrip())
 
 
 def predict(server: Server, frame: bytes, path: str = "", timeout_s: float = 60) -> dict[str, Any]:
-    """Ask ``predict_bytes`` for one frame, as a client of TF Serving does."""
+    """Returns the outputs of `predict_bytes` for one frame, as for a TF Serving client."""
     import base64
 
     body = {"signature_name": "predict_bytes", "instances": [{"b64": base64.b64encode(frame).decode()}]}

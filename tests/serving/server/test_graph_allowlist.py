@@ -1,4 +1,4 @@
-"""What may be loaded: a graph of known operations with our two signatures."""
+"""The allowlist: a graph of known operations with the two PipeSeg signatures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ ENCODERS = ("plain", "residual", "efficientnet_lite0", "efficientnetv2b0", *HEAV
 PRECISIONS = ("float32", pytest.param("bfloat16", marks=pytest.mark.slow))
 
 
-def test_every_export_of_ours_is_admitted(dark: Path, runs: Path, tmp_path: Path) -> None:
+def test_every_export_is_allowed(dark: Path, runs: Path, tmp_path: Path) -> None:
     graph_allowlist.check(dark)
     for run in runs.iterdir():
         graph_allowlist.check(run / "model" / "saved_model")
@@ -24,8 +24,8 @@ def test_every_export_of_ours_is_admitted(dark: Path, runs: Path, tmp_path: Path
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_every_network_of_ours_is_admitted(encoder: str, precision: str, tmp_path: Path) -> None:
-    """With all that is done around a network: mirrored view, tiles, specks."""
+def test_every_network_is_allowed(encoder: str, precision: str, tmp_path: Path) -> None:
+    """With all post-processing: flip averaging and removal of small components."""
     from pipe_seg.components import export
     from pipe_seg.config import ModelSection
     from pipe_seg.inference.postprocessing import InferenceOptions
@@ -79,7 +79,7 @@ def lists(logits: Any) -> Any:
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_graph_that_does_more_is_refused_unloaded(evil: Callable[[Any], Any], operation: str, tmp_path: Path) -> None:
+def test_a_graph_with_other_operations_is_refused(evil: Callable[[Any], Any], operation: str, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=operation):
         graph_allowlist.check(bright.save(tmp_path, 60, evil))
     assert not Path("/tmp/never-written").exists()
@@ -96,18 +96,18 @@ def test_other_signatures_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no graph", b"\x0a\xff\xff\xff\xff\x0f"])
-def test_what_is_no_graph_is_refused(data: bytes, tmp_path: Path) -> None:
+def test_a_file_without_a_graph_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(data)
     with pytest.raises(RefusedError):
         graph_allowlist.check(tmp_path)
 
 
 def test_a_graph_of_tensorflow_1_whose_saver_would_run_is_refused(dark: Path, tmp_path: Path) -> None:
-    """Without an object graph, loading runs ``restore_op_name``, whatever that names."""
+    """Without an object graph, loading runs `restore_op_name`, which may be any operation."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    told = SavedModel.FromString((dark / "saved_model.pb").read_bytes())
-    told.meta_graphs[0].ClearField("object_graph_def")
-    (tmp_path / "saved_model.pb").write_bytes(told.SerializeToString())
+    proto = SavedModel.FromString((dark / "saved_model.pb").read_bytes())
+    proto.meta_graphs[0].ClearField("object_graph_def")
+    (tmp_path / "saved_model.pb").write_bytes(proto.SerializeToString())
     with pytest.raises(RefusedError, match="TensorFlow 1"):
         graph_allowlist.check(tmp_path)

@@ -1,4 +1,4 @@
-"""A gRPC client written for TF Serving, with its own stubs."""
+"""gRPC, with a client that uses TF Serving's stubs."""
 
 from collections.abc import Iterator
 
@@ -27,39 +27,34 @@ def channel(server: Server) -> Iterator[grpc.Channel]:
 def request(
     signature: str = "predict_bytes", name: str = "image_bytes", value: object = None
 ) -> predict_pb2.PredictRequest:
-    asked = predict_pb2.PredictRequest()
-    asked.model_spec.name = "pipe_seg"
-    asked.model_spec.signature_name = signature
-    asked.inputs[name].CopyFrom(tf.make_tensor_proto([bright.frame(100)] if value is None else value))
-    return asked
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name = "pipe_seg"
+    message.model_spec.signature_name = signature
+    message.inputs[name].CopyFrom(tf.make_tensor_proto([bright.frame(100)] if value is None else value))
+    return message
 
 
-def _claim(asked: predict_pb2.PredictRequest, size: int) -> None:
-    """Say that there are so many values where there is one."""
-    asked.inputs["image_bytes"].tensor_shape.dim[0].size = size
-
-
-def test_a_small_tensor_that_says_it_is_large_is_refused(channel: grpc.Channel) -> None:
-    asked = request("serving_default", "image", np.zeros((1, 1, 1, 3), np.float32))
-    for dim in asked.inputs["image"].tensor_shape.dim[:3]:
+def test_a_tensor_with_fewer_values_than_its_shape_is_refused(channel: grpc.Channel) -> None:
+    message = request("serving_default", "image", np.zeros((1, 1, 1, 3), np.float32))
+    for dim in message.inputs["image"].tensor_shape.dim[:3]:
         dim.size = 4000
     with pytest.raises(grpc.RpcError) as caught:
-        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked, timeout=60)
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(message, timeout=60)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert "not as many values" in caught.value.details()
+    assert "number of values differs" in caught.value.details()
 
 
 def test_refusals_are_counted_by_their_code(channel: grpc.Channel, server: Server) -> None:
     import httpx
 
-    asked = request()
-    asked.model_spec.name = "other"
+    message = request()
+    message.model_spec.name = "other"
     with pytest.raises(grpc.RpcError):
-        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked, timeout=60)
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(message, timeout=60)
     assert 'code="NOT_FOUND",protocol="grpc"' in httpx.get(f"{server.url}/metrics").text
 
 
-def test_both_signatures_answer(channel: grpc.Channel) -> None:
+def test_both_signatures_predict(channel: grpc.Channel) -> None:
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     answer = stub.Predict(request(), timeout=60)
     assert answer.model_spec.version.value == 1
@@ -73,19 +68,19 @@ def test_both_signatures_answer(channel: grpc.Channel) -> None:
 
 def test_versions_labels_and_filters(channel: grpc.Channel) -> None:
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    asked = request()
-    asked.model_spec.version_label = "candidate"
-    asked.output_filter.append("probability")
-    answer = stub.Predict(asked, timeout=60)
+    message = request()
+    message.model_spec.version_label = "candidate"
+    message.output_filter.append("probability")
+    answer = stub.Predict(message, timeout=60)
     assert answer.model_spec.version.value == 2
     assert list(answer.outputs) == ["probability"]
 
 
-def test_states_and_signatures_are_told(channel: grpc.Channel) -> None:
-    asked = get_model_status_pb2.GetModelStatusRequest()
-    asked.model_spec.name = "pipe_seg"
-    told = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(asked, timeout=60)
-    assert [(row.version, row.state) for row in told.model_version_status] == [(2, 30), (1, 30)]  # 30: AVAILABLE
+def test_states_and_signatures(channel: grpc.Channel) -> None:
+    message = get_model_status_pb2.GetModelStatusRequest()
+    message.model_spec.name = "pipe_seg"
+    status = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(message, timeout=60)
+    assert [(row.version, row.state) for row in status.model_version_status] == [(2, 30), (1, 30)]  # 30: AVAILABLE
     wanted = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     wanted.model_spec.name = "pipe_seg"
     answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(wanted, timeout=60)
@@ -97,25 +92,25 @@ def test_states_and_signatures_are_told(channel: grpc.Channel) -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda asked: setattr(asked.model_spec, "name", "other"), grpc.StatusCode.NOT_FOUND),
-        (lambda asked: setattr(asked.model_spec.version, "value", 9), grpc.StatusCode.NOT_FOUND),
-        (lambda asked: setattr(asked.model_spec, "version_label", "x"), grpc.StatusCode.INVALID_ARGUMENT),
-        (lambda asked: setattr(asked.model_spec, "signature_name", "x"), grpc.StatusCode.INVALID_ARGUMENT),
-        (lambda asked: asked.inputs.clear(), grpc.StatusCode.INVALID_ARGUMENT),
-        (lambda asked: asked.output_filter.append("x"), grpc.StatusCode.INVALID_ARGUMENT),
+        (lambda message: setattr(message.model_spec, "name", "other"), grpc.StatusCode.NOT_FOUND),
+        (lambda message: setattr(message.model_spec.version, "value", 9), grpc.StatusCode.NOT_FOUND),
+        (lambda message: setattr(message.model_spec, "version_label", "x"), grpc.StatusCode.INVALID_ARGUMENT),
+        (lambda message: setattr(message.model_spec, "signature_name", "x"), grpc.StatusCode.INVALID_ARGUMENT),
+        (lambda message: message.inputs.clear(), grpc.StatusCode.INVALID_ARGUMENT),
+        (lambda message: message.output_filter.append("x"), grpc.StatusCode.INVALID_ARGUMENT),
         (
-            lambda asked: asked.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([b"no image"])),
+            lambda message: message.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([b"no image"])),
             grpc.StatusCode.INVALID_ARGUMENT,
         ),
         (
-            lambda asked: asked.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([1.0])),
+            lambda message: message.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([1.0])),
             grpc.StatusCode.INVALID_ARGUMENT,
         ),
     ],
 )
-def test_what_cannot_be_answered_has_its_code(channel: grpc.Channel, change: object, code: grpc.StatusCode) -> None:
-    asked = request()
-    change(asked)  # type: ignore[operator]
+def test_each_bad_request_has_its_code(channel: grpc.Channel, change: object, code: grpc.StatusCode) -> None:
+    message = request()
+    change(message)  # type: ignore[operator]
     with pytest.raises(grpc.RpcError) as caught:
-        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(asked, timeout=60)
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(message, timeout=60)
     assert caught.value.code() == code

@@ -1,4 +1,4 @@
-"""HTTP as nobody should speak it: every family has its exact status, and the next request is answered."""
+"""Malformed and hostile HTTP: each case has its status, and the next request is answered."""
 
 import gzip
 import socket
@@ -31,9 +31,9 @@ CASES: dict[str, tuple[bytes, int]] = {
     "chunk size of a word": (raw.post(b"zz\r\nab\r\n0\r\n\r\n", CHUNKED), 400),
     "negative chunk": (raw.post(b"-1\r\nab\r\n0\r\n\r\n", CHUNKED), 400),
     "unknown transfer": (raw.post(b"", b"Transfer-Encoding: squeezed"), 501),
-    # a few more than allowed: h11 does not tell the start of a chunk whose first byte comes by itself
+    # a few more than allowed: h11 misses the start of a chunk whose first byte arrives alone
     "too many chunks": (raw.post(ONE_BYTE * 65_600, CHUNKED), 413),
-    "too large, told": (raw.post(b"", length=2 * MIB), 413),
+    "too large by Content-Length": (raw.post(b"", length=2 * MIB), 413),
     "too large, in chunks": (raw.post((b"10000\r\n" + b"x" * 65_536 + b"\r\n") * 20, CHUNKED), 413),
     "a gzip bomb": (raw.post(gzip.compress(b" " * 20 * MIB), b"Content-Encoding: gzip"), 413),
     "gzip that is none": (raw.post(b"plain", b"Content-Encoding: gzip"), 400),
@@ -61,19 +61,19 @@ CASES: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_family_has_its_status(server: Server, case: str) -> None:
+def test_each_case_has_its_status(server: Server, case: str) -> None:
     sent, code = CASES[case]
-    told = raw.send(server.port, sent)
-    assert raw.status(told) == code, told[:300]
+    received = raw.send(server.port, sent)
+    assert raw.status(received) == code, received[:300]
     assert predict(server, bright.frame(100))["defect_area_fraction"] > 0
 
 
-def test_too_large_is_said_before_a_body_comes(server: Server) -> None:
-    """One that was waited for would end with 408."""
+def test_too_large_is_refused_before_the_body_arrives(server: Server) -> None:
+    """Waiting for the body would end with 408."""
     assert raw.status(raw.send(server.port, raw.post(b"", length=2 * MIB))) == 413
 
 
-def test_gzip_is_read(server: Server) -> None:
+def test_gzip_is_decompressed(server: Server) -> None:
     import base64
     import json
 
@@ -89,7 +89,7 @@ def test_two_requests_on_one_connection(server: Server) -> None:
             assert raw.status(raw.read(connection)) == 200
 
 
-def test_clients_that_leave_harm_nobody(server: Server) -> None:
+def test_clients_that_disconnect_do_not_affect_others(server: Server) -> None:
     for _ in range(30):
         connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
         connection.sendall(raw.post(b"half", length=1000))
@@ -101,7 +101,7 @@ def test_clients_that_leave_harm_nobody(server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def guarded(two: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that asks for a token, and is impatient."""
+    """A server that needs a token."""
     token = tmp_path_factory.mktemp("token") / "token"
     token.write_text("a-token-of-twenty-letters\n")
     token.chmod(0o600)
@@ -125,12 +125,12 @@ TOKEN = b"Authorization: Bearer a-token-of-twenty-letters"
         (TOKEN, 200),
     ],
 )
-def test_who_has_no_token_is_not_answered(guarded: Server, header: bytes, code: int) -> None:
-    told = raw.send(guarded.port, b"GET /v1/models/pipe_seg HTTP/1.1\r\n" + HOST + header + b"\r\n\r\n")
-    assert raw.status(told) == code, told[:200]
+def test_requests_without_the_token_are_refused(guarded: Server, header: bytes, code: int) -> None:
+    received = raw.send(guarded.port, b"GET /v1/models/pipe_seg HTTP/1.1\r\n" + HOST + header + b"\r\n\r\n")
+    assert raw.status(received) == code, received[:200]
 
 
-def test_the_page_is_open_and_all_else_is_not(guarded: Server) -> None:
+def test_only_the_page_and_health_checks_need_no_token(guarded: Server) -> None:
     paths = {
         path: httpx.get(f"{guarded.url}{path}").status_code
         for path in (
@@ -150,25 +150,25 @@ def test_the_page_is_open_and_all_else_is_not(guarded: Server) -> None:
     assert answer.status_code == 401
 
 
-def test_a_name_that_was_allowed(guarded: Server) -> None:
-    told = raw.send(guarded.port, b"GET /healthz HTTP/1.1\r\nHost: pipes.example:8501\r\n\r\n")
-    assert raw.status(told) == 200
+def test_an_allowed_host_name(guarded: Server) -> None:
+    received = raw.send(guarded.port, b"GET /healthz HTTP/1.1\r\nHost: pipes.example:8501\r\n\r\n")
+    assert raw.status(received) == 200
 
 
-def test_grpc_asks_for_the_token_too(guarded: Server) -> None:
+def test_grpc_needs_the_token_too(guarded: Server) -> None:
     import grpc
     from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
-    asked = get_model_status_pb2.GetModelStatusRequest()
-    asked.model_spec.name = "pipe_seg"
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "pipe_seg"
     with grpc.insecure_channel(f"127.0.0.1:{guarded.grpc_port}") as channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
-            stub.GetModelStatus(asked, timeout=20)
+            stub.GetModelStatus(request, timeout=20)
         assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
         metadata = (("authorization", "Bearer a-token-of-twenty-letters"),)
-        assert len(stub.GetModelStatus(asked, timeout=20, metadata=metadata).model_version_status) == 2
+        assert len(stub.GetModelStatus(request, timeout=20, metadata=metadata).model_version_status) == 2
 
 
-def test_no_token_is_ever_said(guarded: Server) -> None:
+def test_the_token_is_not_logged(guarded: Server) -> None:
     assert "twenty-letters" not in "\n".join(guarded.told)

@@ -1,4 +1,4 @@
-"""The page, clicked in a real browser."""
+"""The page in a real browser."""
 
 import json
 import shutil
@@ -15,14 +15,14 @@ from tests.serving.server import bright
 from tests.serving.server.process import Server
 
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromedriver are not here")
+pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromedriver are not installed")
 QUIET = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 OFFLINE = ("--disable-background-networking", "--disable-component-update", "--window-size=1200,900")
 WAIT_S = 30
 
 
 class Page:
-    """A browser at the page."""
+    """A browser that shows the page."""
 
     def __init__(self, driver: Any, downloads: Path) -> None:
         self.driver, self.downloads = driver, downloads
@@ -40,7 +40,7 @@ class Page:
     def drop(self, *paths: Path) -> None:
         self("files").send_keys("\n".join(map(str, paths)))
 
-    def told(self, text: str) -> None:
+    def wait_for(self, text: str) -> None:
         self.until(lambda: text in self("told").text)
 
     def press(self, key: str) -> None:
@@ -97,7 +97,7 @@ def frames(tmp_path: Path) -> list[Path]:
 
 def test_a_frame_is_shown_with_its_contour_and_its_area(page: Page, frames: list[Path]) -> None:
     page.drop(*frames)
-    page.told("frames: 2")
+    page.wait_for("frames: 2")
     assert page("told-first").text.startswith("version 1 · defect 50.")
     page.driver.find_elements("css selector", "#frames button")[0].click()
     page.until(lambda: page.pixel("view-first", 30, 48)[0] > 130)
@@ -105,23 +105,23 @@ def test_a_frame_is_shown_with_its_contour_and_its_area(page: Page, frames: list
     assert page.pixel("view-first", 100, 48)[:3] == [0, 0, 0]
 
 
-def test_the_threshold_answers_at_once_and_zero_is_the_model_s_own(page: Page, frames: list[Path]) -> None:
+def test_the_threshold_slider_and_zero_for_the_model_s_threshold(page: Page, frames: list[Path]) -> None:
     page.drop(frames[0])
-    page.told("frames: 1")
-    own = page("told-first").text
+    page.wait_for("frames: 1")
+    initial = page("told-first").text
     page.driver.execute_script("level.value = 255; level.dispatchEvent(new Event('input'))")
     assert "defect 0.0 %" in page("told-first").text
     page.press("0")
-    assert page("told-first").text == own
+    assert page("told-first").text == initial
     page.press("+")
     page.press("-")
-    assert page("told-first").text == own
+    assert page("told-first").text == initial
     assert page("chosen").text == "0.500"
 
 
 def test_two_versions_side_by_side(page: Page, frames: list[Path]) -> None:
     page.drop(frames[0])
-    page.told("frames: 1")
+    page.wait_for("frames: 1")
     assert not page("beside").is_displayed()
     page.press("c")
     page.press("c")
@@ -131,21 +131,21 @@ def test_two_versions_side_by_side(page: Page, frames: list[Path]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools and numpy 2
-def test_what_is_saved_is_what_predict_would_have_written(page: Page, frames: list[Path], server: Server) -> None:
+def test_saved_files_equal_those_of_predict(page: Page, frames: list[Path], server: Server) -> None:
     from tests.serving.server.process import predict
     from tests.serving.server.test_rest import mask
 
     page.drop(*frames)
-    page.told("frames: 2")
+    page.wait_for("frames: 2")
     saved = cv2.imdecode(np.frombuffer(page.downloaded("save-mask", "white_mask.png"), np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(saved[..., 0], mask(predict(server, frames[1].read_bytes())))
     overlay = page.downloaded("save-overlay", "white_overlay.png")
     assert cv2.imdecode(np.frombuffer(overlay, np.uint8), cv2.IMREAD_COLOR).shape == (96, 120, 3)
-    told = json.loads(page.downloaded("save-coco", "defects.coco.json"))
-    assert [image["file_name"] for image in told["images"]] == ["grey.png", "white.png"]
+    coco_file = json.loads(page.downloaded("save-coco", "defects.coco.json"))
+    assert [image["file_name"] for image in coco_file["images"]] == ["grey.png", "white.png"]
     from pycocotools import mask as coco
 
-    for annotation, path in zip(told["annotations"], frames, strict=True):
+    for annotation, path in zip(coco_file["annotations"], frames, strict=True):
         packed = coco.frPyObjects(annotation["segmentation"], 96, 120)
         np.testing.assert_array_equal(coco.decode(packed), mask(predict(server, path.read_bytes())) > 0)
         assert annotation["area"] == coco.area(packed)
@@ -159,24 +159,24 @@ def test_a_short_clip_becomes_frames(page: Page, tmp_path: Path) -> None:
         video.write(cv2.imdecode(np.frombuffer(bright.frame(level, 96, 120), np.uint8), cv2.IMREAD_COLOR))
     video.release()
     page.drop(path)
-    page.told("frames: 3")
+    page.wait_for("frames: 3")
     names = [button.text for button in page.driver.find_elements("css selector", "#frames button")]
     assert names == ["pipe_0000s.jpg", "pipe_0001s.jpg", "pipe_0002s.jpg"]
 
 
-def test_what_is_no_picture_is_said(page: Page, tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_reported(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "<img src=x onerror=alert(1)>.png"
     path.write_bytes(b"no picture")
     page.drop(path)
-    page.told("not a picture")
+    page.wait_for("cannot read the image")
     assert "<img" in page("told").text
 
 
-def test_the_keyboard_and_both_languages_are_enough(page: Page, frames: list[Path]) -> None:
+def test_keyboard_and_both_languages(page: Page, frames: list[Path]) -> None:
     from selenium.webdriver.common.keys import Keys
 
     page.drop(*frames)
-    page.told("frames: 2")
+    page.wait_for("frames: 2")
     page.press(Keys.ARROW_LEFT)
     page.until(lambda: page.driver.find_element("css selector", "[aria-current=true]").text == "grey.png")
     page("language").send_keys(Keys.ENTER)
@@ -189,28 +189,28 @@ def test_the_keyboard_and_both_languages_are_enough(page: Page, frames: list[Pat
     assert empty == []
 
 
-def test_nothing_is_wider_than_a_phone(page: Page, frames: list[Path]) -> None:
+def test_the_page_fits_a_phone(page: Page, frames: list[Path]) -> None:
     page.driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     )
     try:
         page.drop(*frames)
-        page.told("frames: 2")
+        page.wait_for("frames: 2")
         assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 360
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_nobody_else_is_asked(page: Page, frames: list[Path], server: Server) -> None:
+def test_no_request_leaves_the_server(page: Page, frames: list[Path], server: Server) -> None:
     page.drop(*frames)
-    page.told("frames: 2")
-    asked = {
+    page.wait_for("frames: 2")
+    urls = {
         json.loads(line["message"])["message"]["params"]["request"]["url"]
         for line in page.driver.get_log("performance")
         if 'Network.requestWillBeSent"' in line["message"]
     }
-    assert asked
-    assert [url for url in asked if url.startswith("http") and not url.startswith(server.url)] == []
+    assert urls
+    assert [url for url in urls if url.startswith("http") and not url.startswith(server.url)] == []
     policy = page.driver.execute_script(
         "return fetch('/').then((answer) => answer.headers.get('content-security-policy'))"
     )

@@ -1,4 +1,4 @@
-"""TF Serving's REST dialect, as its clients speak it."""
+"""TF Serving's REST API."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ def b64(data: bytes) -> dict[str, str]:
     return {"b64": base64.b64encode(data).decode()}
 
 
-def ask(server: Server, body: Any, path: str = ":predict", **options: Any) -> httpx.Response:
+def post(server: Server, body: Any, path: str = ":predict", **options: Any) -> httpx.Response:
     content = {"content": body} if isinstance(body, (bytes, str)) else {"json": body}
     return httpx.post(f"{server.url}/v1/models/pipe_seg{path}", timeout=60, **content, **options)
 
@@ -33,7 +33,7 @@ def mask(answer: dict[str, Any]) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-def test_rows_and_columns_give_the_same(server: Server) -> None:
+def test_rows_and_columns_are_equivalent(server: Server) -> None:
     frames = [b64(GREY), b64(bright.frame(100, 30, 90, ".jpg"))]
     forms = [
         {"instances": frames},
@@ -42,11 +42,11 @@ def test_rows_and_columns_give_the_same(server: Server) -> None:
         {"inputs": {"image_bytes": frames}},
     ]
     for form in forms:
-        answer = ask(server, {"signature_name": "predict_bytes", **form})
+        answer = post(server, {"signature_name": "predict_bytes", **form})
         assert answer.status_code == 200, answer.text
-        told = answer.json()
-        rows = told.get("predictions") or [
-            {name: values[i] for name, values in told["outputs"].items()} for i in range(2)
+        response = answer.json()
+        rows = response.get("predictions") or [
+            {name: values[i] for name, values in response["outputs"].items()} for i in range(2)
         ]
         assert [mask(row).shape for row in rows] == [(48, 60), (30, 90)]
         assert rows[0]["defect_area_fraction"] == pytest.approx(0.5, abs=0.03)
@@ -56,7 +56,7 @@ def test_rows_and_columns_give_the_same(server: Server) -> None:
 def test_arrays_are_the_default_signature(server: Server) -> None:
     image = np.full((4, 5, 3), 100.0).tolist()
     for form, key in (({"instances": [image]}, "predictions"), ({"inputs": {"image": [image]}}, "outputs")):
-        found = np.array(ask(server, form).json()[key])
+        found = np.array(post(server, form).json()[key])
         assert found.shape == (1, 4, 5, 1)
         np.testing.assert_allclose(found, 1 / (1 + np.exp(-40.5 / 8)), atol=1e-4)
 
@@ -69,15 +69,15 @@ def test_a_version_is_named_by_number_by_label_or_not_at_all(server: Server) -> 
     assert [share > 0 for share in shares.values()] == [True, True, False, True, False]
 
 
-def test_what_is_loaded_and_what_it_takes_is_told(server: Server) -> None:
+def test_status_and_metadata(server: Server) -> None:
     base = f"{server.url}/v1/models/pipe_seg"
     status = httpx.get(base).json()["model_version_status"]
     assert [(row["version"], row["state"]) for row in status] == [("2", "AVAILABLE"), ("1", "AVAILABLE")]
     assert httpx.get(f"{base}/versions/1").json()["model_version_status"] == [status[1]]
     assert httpx.get(f"{base}/labels/candidate").json()["model_version_status"] == [status[0]]
-    told = httpx.get(f"{base}/metadata").json()
-    assert told["model_spec"] == {"name": "pipe_seg", "signature_name": "", "version": "1"}
-    signatures = told["metadata"]["signature_def"]["signature_def"]
+    metadata = httpx.get(f"{base}/metadata").json()
+    assert metadata["model_spec"] == {"name": "pipe_seg", "signature_name": "", "version": "1"}
+    signatures = metadata["metadata"]["signature_def"]["signature_def"]
     assert signatures["predict_bytes"]["inputs"]["image_bytes"]["dtype"] == "DT_STRING"
     assert [d["size"] for d in signatures["serving_default"]["inputs"]["image"]["tensor_shape"]["dim"]] == [
         "-1",
@@ -134,27 +134,27 @@ BAD: dict[str, tuple[Any, int]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_answered_is_refused_with_its_reason(server: Server, case: str) -> None:
+def test_each_bad_request_is_refused_with_its_reason(server: Server, case: str) -> None:
     body, code = BAD[case]
-    answer = ask(server, body)
+    answer = post(server, body)
     assert answer.status_code == code, answer.text
     assert answer.json()["error"]
     assert str(server.url) not in answer.text
     assert "Traceback" not in answer.text
 
 
-def test_a_frame_that_cannot_be_decoded_spoils_no_other(server: Server) -> None:
+def test_a_frame_that_cannot_be_decoded_does_not_affect_others(server: Server) -> None:
     broken = bright.frame(9, 200, 200, ".jpg")[:-400]
-    answers = [ask(server, {"instances": [b64(frame)], **BYTES}) for frame in (GREY, broken, GREY)]
+    answers = [post(server, {"instances": [b64(frame)], **BYTES}) for frame in (GREY, broken, GREY)]
     assert [answer.status_code for answer in answers] == [200, 400, 200]
 
 
 def test_an_empty_signature_is_the_default(server: Server) -> None:
-    assert ask(server, {"signature_name": "", "instances": [[[[1, 2, 3]]]]}).status_code == 200
+    assert post(server, {"signature_name": "", "instances": [[[[1, 2, 3]]]]}).status_code == 200
 
 
 def test_many_frames_in_one_request(server: Server) -> None:
-    answer = ask(server, {"instances": [b64(GREY)] * 20, **BYTES})
+    answer = post(server, {"instances": [b64(GREY)] * 20, **BYTES})
     assert len(answer.json()["predictions"]) == 20
 
 
@@ -173,20 +173,20 @@ def test_many_frames_in_one_request(server: Server) -> None:
         ("/page/%2e%2e/rest.py", 404),
     ],
 )
-def test_names_that_are_not_here(server: Server, path: str, code: int) -> None:
+def test_unknown_names(server: Server, path: str, code: int) -> None:
     body = {"instances": [b64(GREY)], **BYTES}
     answer = httpx.post(f"{server.url}{path}", json=body) if ":" in path else httpx.get(f"{server.url}{path}")
     assert answer.status_code == code, answer.text
 
 
-def test_levels_for_the_page_hold_the_model_s_own_claim(server: Server) -> None:
+def test_levels_for_the_page_hold_the_model_s_prediction(server: Server) -> None:
     answer = httpx.post(f"{server.url}/frames?version=1", content=GREY)
     assert (answer.headers["x-model-version"], answer.headers["x-model-threshold"]) == ("1", "0.5")
     levels = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(levels >= 128, mask(predict(server, GREY, "/versions/1")) > 0)
 
 
-def test_what_an_operator_watches(server: Server) -> None:
+def test_metrics(server: Server) -> None:
     predict(server, GREY)
     text = httpx.get(f"{server.url}/metrics").text
     names = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)

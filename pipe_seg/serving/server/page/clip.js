@@ -1,4 +1,4 @@
-// A short clip as frames, taken by the browser itself: one a second, no more than MOST.
+// Extracts frames from a short clip in the browser: one per second, at most MOST.
 import { sheet } from "./picture.js";
 
 export const MOST = 60;

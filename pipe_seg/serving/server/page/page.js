@@ -1,4 +1,4 @@
-// Frames in, contours out. Everything but the model's answer is done here.
+// Shows frames with predicted contours. Only the prediction comes from the server.
 import * as clip from "./clip.js";
 import * as picture from "./picture.js";
 import { turn, word, write } from "./words.js";

@@ -1,4 +1,4 @@
-// Levels to masks, overlays and COCO. A level of CLAIMED and more is what the model itself claims.
+// Levels to masks, overlays and COCO. At the model's threshold, levels of CLAIMED and above are positive.
 export const CLAIMED = 128;
 const RED = [255, 48, 36];
 const TINT = 0.35;
