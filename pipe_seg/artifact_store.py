@@ -32,7 +32,7 @@ class ArtifactStore:
 
     @contextmanager
     def making(self, key: str, wait: Callable[[], None]) -> Iterator[None]:
-        """Lets one process at a time make the artifact of a key; ``wait`` is called once if another is making it."""
+        """Lets one process at a time make a key's artifact; calls ``wait`` once if another is making it."""
         lock = self.root / "locks" / key
         with disk.locked(lock, wait):
             yield

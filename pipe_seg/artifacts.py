@@ -118,7 +118,7 @@ class Model(Artifact):
 
     @property
     def chosen(self) -> set[str]:
-        """What validation frames chose of it (epoch, threshold, minimum component size); nothing where nobody knows."""
+        """What validation frames chose (epoch, threshold, minimum component size); empty if not recorded."""
         try:
             return set(self.facts.get("chosen", ()))
         except MachineError:
@@ -126,7 +126,7 @@ class Model(Artifact):
 
     @property
     def threshold(self) -> float:
-        """The probability from which a pixel is claimed, baked into the graph."""
+        """The probability from which a pixel is predicted positive, part of the graph."""
         return float(self.facts["threshold"])
 
 
@@ -178,7 +178,7 @@ class InfraBlessing(Artifact):
 
 
 def current_names(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a model's artifact or manifest records, keys that earlier versions named otherwise renamed."""
+    """Returns what a model's artifact or manifest records, with keys of earlier versions renamed."""
     return {RENAMED_FACTS.get(key, key): value for key, value in facts.items()}
 
 

@@ -41,7 +41,7 @@ def environment(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold ``folder`` for this process; ``wait`` is called once if another holds it. A dead holder holds nothing.
+    """Locks ``folder`` for this process; calls ``wait`` once if another, still alive, holds the lock.
 
     Raises:
         MachineError: the folder cannot be made.
@@ -62,7 +62,7 @@ def locked(folder: Path, wait: Callable[[], None] = lambda: None) -> Iterator[No
 
 @contextmanager
 def scratch(target: Path) -> Iterator[Path]:
-    """Yields an empty folder beside ``target`` that no other process uses; removes it afterwards if it is still there.
+    """Yields an empty folder beside ``target`` that no other process uses; removes it afterwards.
 
     The folder is locked while this process lives, so that what a killed process left behind can be told apart from
     what another process is writing; leftovers for the same target are removed here.
@@ -121,7 +121,7 @@ def put(new: Path, target: Path) -> None:
 
 
 def rename_new(new: Path, target: Path) -> bool:
-    """Rename ``new`` to ``target`` unless something stands there, an empty folder too; say whether it was done."""
+    """Renames ``new`` to ``target`` unless that exists (even an empty folder); returns whether it did."""
     if _rename(new, target, NO_REPLACE):
         return True
     if target.exists() or target.is_symlink():
@@ -136,7 +136,7 @@ def rename_new(new: Path, target: Path) -> bool:
 
 
 def _rename(first: Path, second: Path, flag: int) -> bool:
-    """Rename with a flag of Linux's renameat2; say whether that could be done."""
+    """Renames with a flag of Linux's renameat2; returns whether that worked."""
     here = -100
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
@@ -145,12 +145,12 @@ def _rename(first: Path, second: Path, flag: int) -> bool:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as ``as_json`` gives it, whole or not at all."""
+    """Writes ``value`` as ``as_json`` returns it, whole or not at all."""
     write_text(path, as_json(value))
 
 
 def as_json(value: Any) -> str:
-    """Give ``value`` as indented JSON with sorted keys; NaN is refused."""
+    """Returns ``value`` as indented JSON with sorted keys; NaN is refused."""
     return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
@@ -166,7 +166,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Ask the operating system to put a file or folder on disk before going on."""
+    """Waits until the operating system has put a file or folder on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -182,19 +182,19 @@ def sync_tree(folder: Path) -> None:
 
 
 def digest_file(path: Path) -> str:
-    """Give the sha256 of a file, in hex."""
+    """Returns the sha256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_tree(folder: Path) -> dict[str, str]:
-    """Give the sha256 of every file below ``folder`` by its path, POSIX style and sorted."""
+    """Returns the sha256 of every file below ``folder`` by its path, POSIX style and sorted."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
 
 
 class DigestCache:
-    """Remembers the sha256 of files by path, size and modification time, so that a second look is a ``stat``.
+    """Caches the sha256 of files by path, size and modification time: a second look is a ``stat``.
 
     A file that changed within the last two seconds is not remembered: it may change again within the clock's tick.
     """

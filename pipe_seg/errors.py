@@ -13,10 +13,10 @@ PROGRAM_VARIABLE = "PIPE_SEG_PROGRAM"
 
 
 def program() -> str:
-    """Returns the program as the person started it: ``pipe-seg``, ``python cli.py`` or ``python -m pipe_seg``."""
-    started = Path(sys.argv[0]).name
-    names = {"pipe-seg": "pipe-seg", "__main__.py": "python -m pipe_seg"}
-    return os.environ.get(PROGRAM_VARIABLE) or names.get(started, "python cli.py")
+    """Returns the program as it was started: ``pipe-seg``, ``python cli.py`` or ``python -m pipe_seg``."""
+    started = "/".join(Path(sys.argv[0]).parts[-2:])
+    module = "python -m pipe_seg" if started == "pipe_seg/__main__.py" else "python cli.py"
+    return os.environ.get(PROGRAM_VARIABLE) or ("pipe-seg" if started.endswith("pipe-seg") else module)
 
 
 def invocation(*parts: object) -> str:
@@ -28,7 +28,7 @@ def invocation(*parts: object) -> str:
 class Problem:
     """One fault in one place.
 
-    ``path``, ``line`` and ``column`` (or ``pointer``, into JSON) say where, ``what`` says what is wrong,
+    ``path``, ``line`` and ``column`` (or ``pointer``, into JSON) are where, ``what`` is what is wrong,
     ``got`` is the value met and ``expected`` the rule or the cure.
     """
 
@@ -48,7 +48,7 @@ class Problem:
         return place + "".join(f":{number}" for number in (self.line, self.column) if number)
 
     def __str__(self) -> str:
-        """Give ``PATH:LINE: what (got …); expected …``."""
+        """Returns ``PATH:LINE: what (got …); expected …``."""
         text = f"{self.where}: {self.what}"
         if self.got is not None:
             text += f" (got {_short(self.got)})"
@@ -66,7 +66,7 @@ class PipeSegError(Exception):
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """Give one line a problem, at most ``SHOWN``, then how many more there are."""
+        """Returns a line for each problem, at most ``SHOWN``, then how many more there are."""
         lines = [str(problem) for problem in self.problems[:SHOWN]]
         hidden = len(self.problems) - SHOWN
         return [*lines, f"… and {hidden} more"] if hidden > 0 else lines
@@ -97,7 +97,7 @@ class ConflictError(PipeSegError):
 
 
 class RefusedError(PipeSegError):
-    """Refused: not blessed, not intact, or under the score that was asked for."""
+    """Refused: not blessed, not intact, or under the required score."""
 
     exit_code = 6
 
@@ -110,13 +110,13 @@ class DivergedError(PipeSegError):
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How many frames may be left out: ``skip`` up to ``most`` (a number, or a share as ``1%``), else none."""
+    """How many frames may be left out: with ``skip``, up to ``most`` (a number, or a share as ``1%``)."""
 
     skip: bool = False
     most: str = "0"
 
     def allows(self, lost: int, total: int) -> bool:
-        """Say whether ``lost`` of ``total`` frames may be left out."""
+        """Returns whether ``lost`` of ``total`` frames may be left out."""
         most = float(self.most[:-1]) / 100 * total if self.most.endswith("%") else float(self.most)
         return lost == 0 or (self.skip and lost <= most)
 

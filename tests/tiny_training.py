@@ -72,7 +72,7 @@ def train(
         data=data,
         out=run / "trainer",
         checkpoints=run / "checkpoints",
-        board=run / "tensorboard",
+        tensorboard=run / "tensorboard",
         strategy=strategy,
     )
 

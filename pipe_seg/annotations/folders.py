@@ -99,7 +99,7 @@ class Layout:
         Raises:
             InputDataError: There are no frames, a frame is in no split, or no frame remains.
         """
-        self.check_known()
+        self.check_all_in_a_split()
         paths = self.images(split)
         kept = [path for path in paths if not {self.group(path), group_of(path.stem)} & (without or set())]
         copies = _copies(kept, apart_from)
@@ -169,7 +169,7 @@ class Layout:
     def _entry(self, path: Path) -> Entry | None:
         return self.split_file.frames.get(path.relative_to(self.root).as_posix()) if self.split_file else None
 
-    def check_known(self) -> None:
+    def check_all_in_a_split(self) -> None:
         """Checks that every frame is in a split, by ``splits.json`` or by its folder.
 
         Raises:

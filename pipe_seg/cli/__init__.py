@@ -37,11 +37,11 @@ class LazyGroup(click.Group):
     """A group that imports a verb's module only to run it or to show its own help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the verbs in the order of a day's work."""
+        """Returns the verbs in the order of a day's work."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and give one verb."""
+        """Imports and returns one verb."""
         if cmd_name in RENAMED:
             raise click.UsageError(f"'{cmd_name}' was renamed to '{RENAMED[cmd_name]}'.")
         known = {name: entry[:2] for name, entry in VERBS.items()} | HIDDEN
@@ -71,12 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _terminated(number: int, _: FrameType | None) -> None:
-    """End as the shell expects, clearing up on the way; as process 1 of a container there would be no default."""
+    """Ends as the shell expects, after clean-up; process 1 of a container has no default handler."""
     sys.exit(128 + number)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit code; only our own bugs show a traceback."""
+    """Runs the command line and returns its exit code; only our own bugs show a traceback."""
     try:
         code = cli.main(args=arguments, prog_name="pipe-seg", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -95,7 +95,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unforeseen(error: Exception) -> int:
-    """Give the exit code of an error that carries one, of a full machine, or of our own bug."""
+    """Returns the exit code that the error carries, that of a full machine, or that of our own bug."""
     code = getattr(error, "exit_code", None)
     if isinstance(code, int):
         return code

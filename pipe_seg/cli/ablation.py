@@ -23,7 +23,7 @@ PLANS = "folds, split, rendered, rendered-exact"
 )
 @options.as_json
 def ablation(source: str, manual_dir: Path | None, out: Path, as_json: bool) -> None:
-    """Train every variant of a plan with every seed, score all on held-out frames, and show what each adds.
+    """Train every variant of a plan with every seed, score on held-out frames, and show what each adds.
 
     Interrupted, the same command continues. OUT gets ablation.json, ablation.md and ablation.svg.
     """
@@ -34,9 +34,9 @@ def ablation(source: str, manual_dir: Path | None, out: Path, as_json: bool) -> 
     plan = engine.load(source)
     with disk.environment(out):
         out.mkdir(parents=True, exist_ok=True)
-        with disk.locked(out, lambda: options.say(f"another ablation uses {out}: waiting")):
+        with disk.locked(out, lambda: options.log(f"another ablation uses {out}: waiting")):
             started = time.monotonic()
-            runner = engine.AblationRunner(plan, out, manual_dir, options.say)
+            runner = engine.AblationRunner(plan, out, manual_dir, options.log)
             results = runner.run()
             summary = table.summarise(plan, results, runner.boxes())
             about = {**run_folder.machine(), "rendered": runner.rendered}
@@ -46,6 +46,6 @@ def ablation(source: str, manual_dir: Path | None, out: Path, as_json: bool) -> 
             disk.write_text(out / "ablation.md", text)
             disk.write_text(out / "ablation.svg", table_page.picture(summary))
     click.echo(json.dumps(summary) if as_json else text)
-    options.say(
+    options.log(
         f"{out / 'ablation.md'}, ablation.svg and ablation.json; this call took {time.monotonic() - started:.0f} s"
     )

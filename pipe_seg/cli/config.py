@@ -42,13 +42,13 @@ def init(path: Path, preset: str | None, overrides: tuple[str, ...], unlock: boo
 @click.argument("path", type=options.FILE)
 @options.unlock
 def validate(path: Path, unlock: bool) -> None:
-    """Check a file and say what is wrong, with line and key."""
+    """Check a file and print what is wrong, with line and key."""
     settings.load(path, unlock=unlock)
     click.echo(f"{path}: good")
 
 
 def commented(loaded: settings.Config) -> str:
-    """Give the YAML text with locked values marked as such."""
+    """Returns the YAML text with locked values marked as such."""
     locked = settings.locked_fields()
     section, lines = "", []
     for line in loaded.to_yaml().splitlines():

@@ -86,7 +86,7 @@ def _examples(loaded: settings.Config, run: Run | None, dataset: str, manual_dir
     if run and folder is None:
         recorded = run.info.get("source", run.info).get("manual_dir")
         folder = Path(recorded) if recorded and Path(recorded).is_dir() else None
-    return datasets.examples(loaded, dataset, folder, options.say)
+    return datasets.examples(loaded, dataset, folder, options.log)
 
 
 def _bar(text: str) -> tuple[str, float]:

@@ -43,27 +43,27 @@ def experiment(
         cure = f"both {both}, or neither"
         raise InputDataError(Problem(datasets.MANUAL_DIR, "one of two data sets", expected=cure))
     name = ask_name(person)
-    options.say(f"Hello, {name}.\n\n{tunable(settings)}\nDo not touch:\n{locked(settings)}\n")
+    options.log(f"Hello, {name}.\n\n{tunable(settings)}\nDo not touch:\n{locked(settings)}\n")
     if not yes and not _confirm("Continue?", default=True, flag="--yes"):
         return
     quiet.tensorflow()
     rendered = datasets.uses_rendered("pbs", manual_dir)
     chosen = preset or ("quick" if rendered else None)
     request = Request(recipe.load("original"), chosen, overrides, unlock, manual_dir, name)
-    run = runner.run(request, runs_dir=runs, log=options.say)
+    run = runner.run(request, runs_dir=runs, log=options.log)
     first = runner.folder_of(run, request.recipe, 1)
     click.echo(results.summary(Run(first)))
     click.echo(results.summary(run))
     click.echo(beside_best(run, runs))
     if not _save_wanted(run, save=save, yes=yes):
-        options.say("not saved")
+        options.log("not saved")
         return
     pushed = models.push(settings, run, store=target, unblessed=not yes or bool(save))
     click.echo(f"saved      {pushed.uri}")
 
 
 def ask_name(person: str | None) -> str:
-    """Give a name in Latin letters; ask, and ask again, where there is somebody to ask.
+    """Returns a name in Latin letters; prompts on a terminal until the answer is one.
 
     Raises:
         ConfigError: the flag's name will not do, or there is neither a flag nor a person.
@@ -78,11 +78,11 @@ def ask_name(person: str | None) -> str:
         answer = str(click.prompt("Your name, in Latin letters (--name)", err=True)).strip()
         if PERSON.fullmatch(answer):
             return answer
-        options.say("Latin letters only, please: it becomes the name of a folder. As Anna or ivan-petrov.")
+        options.log("Latin letters only, please: it becomes the name of a folder. As Anna or ivan-petrov.")
 
 
 def tunable(settings: Config) -> str:
-    """Give what the experiment is about: the seed and the two recipes."""
+    """Returns what the experiment is about: the seed and the two recipes."""
     text = config_verb.commented(settings)
     wanted, kept = {"seed", "pbs", "ps"}, []
     section = ""
@@ -94,12 +94,12 @@ def tunable(settings: Config) -> str:
 
 
 def locked(settings: Config) -> str:
-    """Give the locked values, a line each."""
+    """Returns the locked values, a line each."""
     return "\n".join(f"  {key}: {value_of(settings, key)}" for key in locked_fields())
 
 
 def beside_best(run: Run, runs: Path) -> str:
-    """Give the result beside the best earlier one on the same frames."""
+    """Returns the result beside the best earlier one on the same frames."""
     scores = run.scores
     if scores is None or scores["headline"]["iou"]["value"] is None:
         return "no score to compare"
@@ -117,7 +117,7 @@ def _save_wanted(run: Run, *, save: bool | None, yes: bool) -> bool:
         return save
     if yes:
         if not blessed:
-            options.say("The scores are poor. (--save saves it all the same.)")
+            options.log("The scores are poor. (--save saves it all the same.)")
         return blessed
     return upload.ask(blessed=blessed)
 

@@ -84,13 +84,13 @@ def export(
 
 
 def _parity(out: Path, told: dict[str, Any]) -> str:
-    """Give a line on one format."""
+    """Returns a line on one format."""
     line = f"{out / told['file']}  mask IoU {told['mask_iou']:.4f} with the SavedModel in float32"
     line += f", at least {told['mask_iou_least']:.4f}, on {told['frames']} frames"
     return f"{line}; int8 costs {told['iou_lost']:+.4f} of IoU" if told["int8"] else line
 
 
 def _cost(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """Give what another operating point costs, a line each."""
+    """Yields what another operating point costs, a line each."""
     for name, point in (("before", before["operating_point"]), ("now", now["operating_point"])):
         yield f"{name:<8} {results.operating_point(point)}"

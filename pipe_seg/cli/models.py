@@ -1,4 +1,4 @@
-"""``models list | verify | promote | rollback | prune``: what a store holds and what of it is in service."""
+"""``models list | verify | promote | rollback | prune``: what a store holds and which version serves."""
 
 import json
 from typing import Any

@@ -9,7 +9,7 @@ import click
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
-preset = click.option("--preset", metavar="NAME|FILE", help="A preset in configs/ or your own YAML file.")
+preset = click.option("--preset", metavar="NAME|FILE", help="A preset's name, or your own YAML file.")
 overrides = click.option("-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one value, as pbs.epochs=20.")
 unlock = click.option("--unlock", is_flag=True, help="Let locked values be changed; it is written into the run.")
 manual_dir = click.option(
@@ -24,6 +24,6 @@ def configured(command: Callable[..., Any]) -> Callable[..., Any]:
     return preset(overrides(unlock(command)))
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Write a line for the person on stderr."""
     click.echo(text, err=True)

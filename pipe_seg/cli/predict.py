@@ -38,7 +38,7 @@ def predict(
     """Write <stem>_mask.png, <stem>_overlay.jpg and predictions.csv for images and folders of images."""
     found = run_folder.find_model(model, runs)
     if found.crop_margin is not None:
-        options.say(
+        options.log(
             "warning: this model learnt to draw inside boxes, for `data refine`; it was not taught to find them"
         )
     quiet.tensorflow()
@@ -48,5 +48,5 @@ def predict(
     answers = bulk_inferrer.run(found, sources=sources, out=out, mask_value=MASK_VALUES[mask_values], engine=engine)
     for row in answers:
         rows.append(row)
-        options.say(f"{row['file']}  {100 * row['defect_area_fraction']:.1f} % defect")
+        options.log(f"{row['file']}  {100 * row['defect_area_fraction']:.1f} % defect")
     click.echo(json.dumps(rows) if as_json else f"{len(rows)} images → {out}")

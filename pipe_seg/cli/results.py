@@ -1,4 +1,4 @@
-"""How results are told at the end of a run."""
+"""The texts that show results at the end of a run."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ DEFAULT_RUNS = Path("runs")
 
 
 def summary(run: Run) -> str:
-    """Give the scores with their intervals, the verdict and where to look."""
+    """Returns the scores with their intervals, the verdict and where to look."""
     scores = run.scores
     if scores is None:
         return f"run        {run.path}\nno scores: it was not evaluated"
@@ -21,7 +21,7 @@ def summary(run: Run) -> str:
 
 
 def judged(scores: dict[str, Any], folder: Path) -> str:
-    """Give one evaluation: scores, anchor, threshold, verdict, report."""
+    """Returns one evaluation: scores, anchor, threshold, verdict, report."""
     lines, words = [headline(scores)], rendered(scores)
     if "no_interval" in scores:
         lines.append(f"           {scores['no_interval']}")
@@ -38,7 +38,7 @@ def judged(scores: dict[str, Any], folder: Path) -> str:
 
 
 def headline(scores: dict[str, Any]) -> str:
-    """Give IoU and Dice in one line, with the word *rendered* where it belongs."""
+    """Returns the lines on IoU and Dice, with the word *rendered* where it belongs."""
     words = rendered(scores)
     held_out = "" if scores.get("n_learnt") else "held-out "
     truth = "filled boxes" if scores["truth"] == "box" else f"{held_out}contours"
@@ -54,7 +54,7 @@ def _listed(words: list[str]) -> str:
 
 
 def rendered(scores: dict[str, Any]) -> str:
-    """Give the words that go before every score on rendered frames, and on boxes cut out of frames."""
+    """Returns the words before every score on rendered frames, and on boxes cut out of frames."""
     return ("rendered " if scores.get("rendered") else "") + ("in-box " if scores.get("cropped") else "")
 
 
@@ -96,7 +96,7 @@ def _interval(score: dict[str, float | None]) -> str:
 
 
 def operating_point(point: dict[str, Any]) -> str:
-    """Give what a threshold finds and what it costs."""
+    """Returns what a threshold finds and what it costs."""
     shares = {
         name: "–" if point[name] is None else f"{point[name]:.1%}"
         for name in ("recall", "precision", "false_positive_rate")
@@ -110,7 +110,7 @@ def operating_point(point: dict[str, Any]) -> str:
 
 
 def text(value: Any) -> str:
-    """Give a value as a cell of a table."""
+    """Returns a value as a cell of a table."""
     if value is None:
         return "–"
     if isinstance(value, bool):

@@ -45,4 +45,4 @@ def serve(uri: str, token_file: Path | None, hosts: tuple[str, ...], **settings:
     from pipe_seg.serving import server, store
 
     allowed = server.access(settings["host"], token_file, hosts)
-    server.run(ServerSection(**settings), place=store.at(uri), allowed=allowed, say=options.say)
+    server.run(ServerSection(**settings), location=store.at(uri), allowed=allowed, log=options.log)

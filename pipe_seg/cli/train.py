@@ -120,7 +120,7 @@ def _run_recipe(
     for stage in request.recipe.stages:
         request.settings(stage)
     quiet.tensorflow()
-    return runner.run(request, runs_dir=runs, log=options.say, resume=again)
+    return runner.run(request, runs_dir=runs, log=options.log, resume=again)
 
 
 def _preset(preset: str | None, wanted: recipe.Recipe, manual_dir: Path | None) -> str | None:
@@ -161,7 +161,7 @@ def _run_single(
     start = run_folder.find_run(init, runs) if init else None
     quiet.tensorflow()
     if batch_size == "auto":
-        parts = {"accumulate": training.parts_that_fit(loaded, dataset, options.say)}
+        parts = {"accumulate": training.parts_that_fit(loaded, dataset, options.log)}
         loaded = loaded.model_copy(update={"trainer": loaded.trainer.model_copy(update=parts)})
     return training.train(
         loaded,
@@ -170,7 +170,7 @@ def _run_single(
         runs_dir=runs,
         person=person,
         init=start,
-        log=options.say,
+        log=options.log,
         resume=again or ("auto" if resume else None),
     )
 
@@ -193,7 +193,7 @@ def _as_before(run: Run, dataset: str | None, init: str | None) -> tuple[str, st
 def load(
     dataset: str, manual_dir: Path | None, preset: str | None, overrides: tuple[str, ...], *, unlock: bool
 ) -> Config:
-    """Returns the configuration; rendered frames are trained on with the preset ``quick`` unless another is named."""
+    """Returns the configuration; rendered frames use the preset ``quick`` unless another is named."""
     if preset is None and datasets.uses_rendered(dataset, manual_dir):
         preset = "quick"
     return settings.load(preset, overrides, unlock=unlock)
@@ -219,4 +219,4 @@ def run_stage(run: Path, number: int, manual_dir: Path | None, reuse: Path | Non
     quiet.tensorflow()
     from pipe_seg.pipeline import stages
 
-    stages.run_stage(Run(run), number, manual_dir=manual_dir, reuse=reuse, log=options.say)
+    stages.run_stage(Run(run), number, manual_dir=manual_dir, reuse=reuse, log=options.log)

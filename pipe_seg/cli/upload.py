@@ -33,11 +33,11 @@ def upload(run: str, target: str | None, yes: bool, unblessed: bool, runs: Path,
     if found.scores is None:
         raise ConfigError(Problem(found.path, "this run was not evaluated", expected="a run that ended well"))
     where = store.at(target or settings.pusher.store)
-    options.say(results.summary(found))
-    options.say(served_now(where))
+    options.log(results.summary(found))
+    options.log(served_now(where))
     answered = not yes and ask(blessed=bool(found.scores["blessed"]))
     if not yes and not answered:
-        options.say("not saved")
+        options.log("not saved")
         return
     pushed = pipeline_models.push(settings, found, store=target, unblessed=unblessed or answered)
     if as_json:
@@ -48,27 +48,27 @@ def upload(run: str, target: str | None, yes: bool, unblessed: bool, runs: Path,
 
 
 def ask(*, blessed: bool) -> bool:
-    """Ask *Save the model to the server?*; the default comes from the blessing.
+    """Returns the answer to *Save the model to the server?*; the default comes from the blessing.
 
-    Who answers yes in spite of the advice has decided: the manifest keeps that it was not blessed.
+    A person may answer yes against the advice; the manifest then records that it was not blessed.
 
     Raises:
-        ConfigError: nobody is there to ask.
+        ConfigError: stdin is not a terminal.
     """
     if not sys.stdin.isatty():
         raise ConfigError(Problem("upload", "nobody to ask", expected="--yes"))
     if not blessed:
-        options.say("The scores are poor: better refrain.")
+        options.log("The scores are poor: better refrain.")
     return click.confirm("Save the model to the server? (--yes)", default=blessed, err=True)
 
 
-def served_now(place: StoreLocation) -> str:
-    """Give the scores of the stable version of a store; of the newest where none is."""
-    number = version_labels.read(place).get(version_labels.STABLE) or max(place.versions(), default=None)
+def served_now(location: StoreLocation) -> str:
+    """Returns the scores of a store's stable version, or of the newest if none is stable."""
+    number = version_labels.read(location).get(version_labels.STABLE) or max(location.versions(), default=None)
     if number is None:
-        return f"served now nothing in {place.name}"
+        return f"served now nothing in {location.name}"
     try:
-        manifest = store.manifest(place, number)
+        manifest = store.manifest(location, number)
         scores, words = manifest["scores"], results.rendered(manifest)
     except (PipeSegError, KeyError):
         return f"served now version {number}, without a readable manifest"

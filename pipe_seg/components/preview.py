@@ -63,8 +63,8 @@ def _tiles(frame: Frame, section: TransformSection, seed: int) -> Iterator[np.nd
     inside = tf.cast(preprocessing.valid_area(pixels.shape[0], pixels.shape[1], size), tf.uint8)[..., None]
     yield _drawn(image.numpy()[..., ::-1], mask.numpy()[..., 0])
     image = tf.ensure_shape(image, (*size, 3))
-    planes, key = tf.concat([mask, inside], -1), augmentation.key(seed, 0, tf.constant(0, tf.int64))
-    changed, moved, _ = augmentation.augment(image, planes, tf.zeros((0, 5)), key)
+    target_channels, key = tf.concat([mask, inside], -1), augmentation.key(seed, 0, tf.constant(0, tf.int64))
+    changed, moved, _ = augmentation.augment(image, target_channels, tf.zeros((0, 5)), key)
     yield _drawn(changed.numpy()[..., ::-1], moved.numpy()[..., 0])
 
 

@@ -103,7 +103,7 @@ def _paths(dataset: DataSet) -> list[Path]:
     """Give all frames, each with a name of its own in its split."""
     found = dataset.layout.all_images()
     if dataset.labelled and found and (dataset.layout.frozen or any(map(dataset.layout.split_of, found))):
-        dataset.layout.check_known()
+        dataset.layout.check_all_in_a_split()
     for split in SPLITS:
         folders.check_names([path for path in found if _split(dataset.layout, path) == split])
     return found
@@ -165,7 +165,7 @@ def _grey(data: bytes) -> np.ndarray | None:
 
 def _look(grey: np.ndarray) -> Descriptor | None:
     try:
-        return near_duplicates.look_at(grey)
+        return near_duplicates.descriptor_of_pixels(grey)
     except (ValueError, cv2.error):
         return None
 
@@ -201,16 +201,16 @@ def _links(frames: Sequence[FrameStatistics], group_by: str, pattern: str | None
     links = [Link(*pair, why) for why, values in keys.items() for pair in grouping.equal(values) if pair[0] != pair[1]]
     digests = [frame.sha256 if frame.size != (0, 0) else None for frame in frames]
     links += [Link(*pair, "bytes") for pair in grouping.equal(digests) if pair[0] != pair[1]]
-    if any(frame.look for frame in frames):
+    if any(frame.descriptor for frame in frames):
         links += _alike(frames, tell)
     return links
 
 
 def _alike(frames: Sequence[FrameStatistics], tell: OnProgress) -> list[Link]:
     """Give the links by look; of equal files only the first is looked at."""
-    first = {frame.sha256: index for index, frame in reversed(list(enumerate(frames))) if frame.look}
+    first = {frame.sha256: index for index, frame in reversed(list(enumerate(frames))) if frame.descriptor}
     places = sorted(first.values())
-    pairs = near_duplicates.pairs([look for place in places if (look := frames[place].look)], tell)
+    pairs = near_duplicates.pairs([look for place in places if (look := frames[place].descriptor)], tell)
     return [Link(places[pair.first], places[pair.second], "look", pair.likeness) for pair in pairs]
 
 

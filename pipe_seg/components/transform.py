@@ -32,8 +32,7 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
 
     Returns:
         Batches of (image, target): (batch, height, width, 3) uint8 RGB, and what ``nn.supervision`` takes: ``mask``
-        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``; with
-        ``affinity_weight`` ``plain`` too: the images before their looks were changed.
+        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``.
     """
     seed = config.seed
     mixture = _mixture(config, data, split, batch_size)
@@ -104,16 +103,11 @@ class _Source:
 def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, Any, Any, Any]) -> Batch:
     """Give one example as the network learns from it in one epoch."""
     section, key = config.transform, augmentation.key(config.seed, epoch, index)
-    image, planes, boxes, weight = fitted
+    image, target_channels, boxes, weight = fitted
     if section.augment:
-        image, planes, boxes = augmentation.geometric(image, planes, boxes, key)
-    plain = image
-    if section.augment:
-        image = augmentation.photometric(image, planes, key)
-    told = {"mask": planes[..., :2], "boxes": boxes, "weight": weight}
-    if config.supervision.looks_alike:
-        told["plain"] = plain
-    return image, told
+        image, target_channels, boxes = augmentation.geometric(image, target_channels, boxes, key)
+        image = augmentation.photometric(image, target_channels, key)
+    return image, {"mask": target_channels[..., :2], "boxes": boxes, "weight": weight}
 
 
 def _shuffled(values: Any, number: int, seed: Any) -> Any:

@@ -101,7 +101,7 @@ class BceDice(Section):
 
 
 def by_name(value: Any) -> Any:
-    """Give ``{"name": value}`` for a text: ``adamw`` is short for an optimizer with its defaults."""
+    """Returns ``{"name": value}`` for a text: ``adamw`` is short for an optimizer with its defaults."""
     return {"name": value} if isinstance(value, str) else value
 
 

@@ -1,4 +1,4 @@
-"""From presets, files and ``key=value`` overrides to one configuration; errors name file, line and key."""
+"""Builds one configuration of presets, files and overrides; errors name file, line and key."""
 
 import copy
 import difflib
@@ -26,6 +26,7 @@ REMOVED = {  # with the value at which the key did nothing
     "transform.camera": 0,
     "supervision.ignore_paint": False,
     "supervision.consistency_weight": 0,
+    "supervision.affinity_weight": 0,
     "model.frozen_statistics": False,
     "trainer.objective": "segment",
     "trainer.plateau_epochs": 5,
@@ -58,7 +59,7 @@ class _Given:
 
 
 def load(source: str | Path | None = None, overrides: Sequence[str] = (), *, unlock: bool = False) -> Config:
-    """Returns the configuration: defaults < base preset < preset or file < ``section.key=value`` overrides.
+    """Returns the configuration: defaults < base preset < preset or file < ``key=value`` overrides.
 
     A file names its base with ``preset: NAME``; without that it builds on the defaults.
 

@@ -104,15 +104,9 @@ class SupervisionSection(Section):
     fill_tolerance: float = field(0.3, "Share of the usual fill that is left open.", ge=0, le=1)
     seen_share: float = field(0.8, "Boxes of which less is in view have no fill term.", ge=0, le=1)
     box_weight: float = field(1.0, "What a frame with boxes counts beside one with contours.", ge=0)
-    affinity_weight: float = field(0.0, "Weight of: neighbours of one colour in a box are of one kind.", ge=0)
     shape_prior_weight: float = field(
         0.0, "Logits by which pixels half a box side away from the usual place are less likely.", ge=0, le=8
     )
-
-    @property
-    def looks_alike(self) -> bool:
-        """Whether the loss compares the frame's colours."""
-        return self.boxes == "routed" and self.affinity_weight > 0
 
 
 class ModelSection(Section):

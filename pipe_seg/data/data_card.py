@@ -20,12 +20,12 @@ MAX_LICENCE_CHARACTERS = 20_000
 
 @dataclass(frozen=True)
 class Facts:
-    """What a builder knows of the dataset it has just built; ``folder`` is None where frames were rendered."""
+    """What a builder knows of the dataset it has just built; ``folder`` is None for rendered frames."""
 
     name: str
     version: str
     folder: Path | None
-    tallies: Mapping[str, DatasetCounts]
+    counts: Mapping[str, DatasetCounts]
     groups: Mapping[str, Sequence[str]]
 
 
@@ -41,8 +41,8 @@ def write(built: Path, facts: Facts) -> None:
 
 
 def describe(facts: Facts) -> dict[str, Any]:
-    """Give the card's content as plain values."""
-    whole, folder = DatasetCounts.sum(facts.tallies.values()), facts.folder
+    """Returns the card's content as plain values."""
+    whole, folder = DatasetCounts.sum(facts.counts.values()), facts.folder
     return {
         "name": facts.name,
         "version": facts.version,
@@ -50,10 +50,10 @@ def describe(facts: Facts) -> dict[str, Any]:
         "source": str(folder.absolute()) if folder else "rendered by pipe_seg.data.synthetic",
         **made(folder),
         "licence": _licence(folder) if folder else "as pipe-seg itself",
-        "splits": {name: _split(tally, facts.groups[name]) for name, tally in facts.tallies.items()},
+        "splits": {name: _split(tally, facts.groups[name]) for name, tally in facts.counts.items()},
         "box_against_contour": whole.noise(),
         "left_out": dict(sorted(whole.left_out.items())),
-        "content_digest": {name: tally.content for name, tally in facts.tallies.items()},
+        "content_digest": {name: tally.content for name, tally in facts.counts.items()},
     }
 
 
@@ -75,7 +75,7 @@ def _split(tally: DatasetCounts, groups: Sequence[str]) -> dict[str, Any]:
 
 
 def made(folder: Path | None) -> dict[str, dict[str, Any] | None]:
-    """Give what ``data import`` or ``data crop`` wrote down, if one of them made the folder."""
+    """Returns what ``data import`` or ``data crop`` recorded, if one of them made the folder."""
     try:
         record = artifacts.Artifact(folder).record if folder else {}
         found = {record["component"]: dict(record["details"])}
@@ -85,7 +85,7 @@ def made(folder: Path | None) -> dict[str, dict[str, Any] | None]:
 
 
 def licences(folder: Path) -> list[Path]:
-    """Give the licence files of a data set, the most particular first: beside ``images/``, then one folder up."""
+    """Returns a data set's licence files, first those beside ``images/``, then those one folder up."""
     places = (sorted(place.glob(pattern)) for place in (folder, folder.parent) for pattern in LICENCE_FILES)
     return [path for paths in places for path in paths if path.is_file()]
 

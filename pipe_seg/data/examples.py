@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def features() -> tfds.features.FeaturesDict:
-    """Give the TFDS features: ``image`` is the source JPEG's bytes, ``segmentation_mask`` {0, 1}."""
+    """Returns the TFDS features: ``image`` is the source JPEG's bytes, ``segmentation_mask`` {0, 1}."""
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
@@ -49,7 +49,7 @@ def features() -> tfds.features.FeaturesDict:
 
 
 def to_example(frame: Frame) -> dict[str, Any]:
-    """Give what TFDS encodes; image and mask go in as files so that TFDS does not encode them again."""
+    """Returns what TFDS encodes; image and mask are files, so TFDS does not encode them again."""
     return {
         "image": io.BytesIO(frame.image),
         "segmentation_mask": io.BytesIO(images.encode(frame.segmentation_mask, ".png")),
@@ -77,7 +77,7 @@ class FrameSource(Protocol):
         """The scene it belongs to."""
 
     def read(self) -> Frame:
-        """Give the frame.
+        """Returns the frame.
 
         Raises:
             InputDataError: it cannot be used.
@@ -87,7 +87,7 @@ class FrameSource(Protocol):
 class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """What the builders share: features, the configs ``default`` and ``synthetic``, the group rule.
 
-    A builder says where its frames come from in ``folder_frames`` and ``rendered_frames``. They are read in
+    A builder defines its frames in ``folder_frames`` and ``rendered_frames``. They are read in
     this process, or on Beam's workers where Beam options were given; the records are the same.
     """
 
@@ -115,11 +115,11 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         self._on_beam = False
 
     def folder_frames(self, manual_dir: Path) -> Mapping[str, Sequence[FrameSource]]:
-        """Give the frames of each split found in the user's folder."""
+        """Returns the frames of each split found in the user's folder."""
         raise NotImplementedError
 
     def rendered_frames(self) -> Mapping[str, Sequence[FrameSource]]:
-        """Give the frames of each split of the embedded default."""
+        """Returns the frames of each split of the embedded default."""
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -165,7 +165,7 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         return {name: self._generate_examples(name, frames) for name, frames in splits.items()}
 
     def _manual_dir(self, dl_manager: tfds.download.DownloadManager) -> Path:
-        """Give the folder that holds ours, whether or not the last step of the path was given."""
+        """Returns the folder of this data set inside ``manual_dir``."""
         try:
             manual_dir = Path(dl_manager.manual_dir)
         except AssertionError as error:
@@ -195,7 +195,7 @@ Made = tuple[str, dict[str, Any], DatasetCounts]
 
 
 def _made(frame: FrameSource) -> Made:
-    """Give a frame's key, its example (empty if it cannot be used) and what is to be told of it."""
+    """Returns a frame's key, its example (empty if it cannot be used) and its counts."""
     try:
         found = frame.read()
     except InputDataError as error:
@@ -204,7 +204,7 @@ def _made(frame: FrameSource) -> Made:
 
 
 def _ahead(frames: Sequence[FrameSource]) -> Iterator["Made"]:
-    """Make frames in order, a few ahead of whoever asks: decoding leaves Python's lock."""
+    """Yields frames in order, made a few ahead of the caller: decoding releases Python's lock."""
     with ThreadPoolExecutor() as pool:
         waiting: deque[Any] = deque()
         for frame in frames:
@@ -216,7 +216,7 @@ def _ahead(frames: Sequence[FrameSource]) -> Iterator["Made"]:
 
 
 def _on_workers(frames: Sequence[FrameSource], tally: str) -> Any:
-    """Give the Beam transform that makes the frames; what is to be told of them ends up in the file ``tally``."""
+    """Returns the Beam transform that makes the frames and writes their counts to the file ``tally``."""
     import apache_beam as beam
 
     def expand(pipeline: Any) -> Any:
@@ -246,7 +246,7 @@ def _write(tally: DatasetCounts, path: str) -> None:
 
 
 def load(dataset_dir: Path, split: str) -> Any:
-    """Give a split as ``tf.data``: TFDS's features, ``image`` still encoded, in a fixed order.
+    """Returns a split as ``tf.data``: TFDS's features, ``image`` still encoded, in a fixed order.
 
     Raises:
         MachineError: the dataset cannot be read.
@@ -255,7 +255,7 @@ def load(dataset_dir: Path, split: str) -> Any:
 
 
 def load_encoded(dataset_dir: Path, split: str) -> Any:
-    """Returns a split as ``load`` does, with ``segmentation_mask`` still encoded too: the least memory a frame takes."""
+    """Returns a split as ``load`` does, with ``segmentation_mask`` still encoded too, to save memory."""
     return _loaded(dataset_dir, split, {name: tfds.decode.SkipDecoding() for name in ("image", "segmentation_mask")})
 
 
@@ -267,7 +267,7 @@ def decode_mask(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def encoded_images(dataset_dir: Path, split: str) -> Iterator[bytes]:
-    """Give the files of a split's frames, in the order of ``load``; nothing is decoded.
+    """Yields the files of a split's frames, in the order of ``load``; nothing is decoded.
 
     Raises:
         MachineError: the dataset cannot be read.
@@ -292,7 +292,7 @@ def _loaded(dataset_dir: Path, split: str, decoders: Any) -> Any:
 
 
 def frames(dataset_dir: Path, split: str) -> Iterator[Frame]:
-    """Give the frames of a built split, in their fixed order."""
+    """Yields the frames of a built split, in their fixed order."""
     for example in load(dataset_dir, split).as_numpy_iterator():
         yield Frame(
             image=example["image"],
@@ -306,11 +306,11 @@ def frames(dataset_dir: Path, split: str) -> Iterator[Frame]:
 
 
 def boxes(example: Mapping[str, Any]) -> tuple[Box, ...]:
-    """Give the boxes of one example of NumPy arrays."""
+    """Returns the boxes of one example of NumPy arrays."""
     told = zip(*(example["boxes"][name].tolist() for name in ("bbox", "label", "refined")), strict=True)
     return tuple(Box(x_min, y_min, x_max, y_max, *rest) for (y_min, x_min, y_max, x_max), *rest in told)
 
 
 def count(dataset_dir: Path, split: str) -> int:
-    """Give the number of frames in a split."""
+    """Returns the number of frames in a split."""
     return int(tfds.builder_from_directory(dataset_dir).info.splits[split].num_examples)

@@ -1,6 +1,6 @@
-"""Frames that a model knows: those it learnt from, and those that chose its epoch, threshold or minimum component size.
+"""Which frames a model learnt from, and which chose its epoch, threshold or minimum component size.
 
-Scores on the first say nothing about other frames, scores on the second flatter. A frame is known by the first eight
+Scores on the first do not generalise; those on the second are biased upwards. A frame is known by the first eight
 bytes of its file's sha256: the same scene taken twice, or cut out of its frame, is not recognised.
 """
 
@@ -20,14 +20,14 @@ LEARNT, CHOSE = "learnt_frames.npy", "choosing_frames.npy"
 
 @dataclass(frozen=True)
 class LearntFrames:
-    """What ``fingerprints`` gives of the frames that were ``learnt`` from and of those that ``chose``."""
+    """The fingerprints of the frames that were ``learnt`` from and of those that ``chose``."""
 
     learnt: np.ndarray
     chose: np.ndarray
 
     @classmethod
     def of(cls, folder: Path) -> "LearntFrames":
-        """Give those of a trained model's folder or a SavedModel's ``assets.extra``; none where nobody wrote them down.
+        """Returns those in a trained model's folder or a SavedModel's ``assets.extra``; none if not recorded.
 
         Raises:
             MachineError: they cannot be read.
@@ -41,7 +41,7 @@ class LearntFrames:
 
 
 def none() -> np.ndarray:
-    """Give no frames."""
+    """Returns no frames."""
     return np.zeros(0, np.uint64)
 
 
@@ -56,14 +56,14 @@ def _read(path: Path) -> np.ndarray:
 
 
 def learnt(data: TrainingData, before: Iterable[Path]) -> LearntFrames:
-    """Give what a training learns from, and what the models in the folders ``before`` it did, which it learns from."""
+    """Returns what a training learns from, and what the models in the folders ``before`` learnt from."""
     own = [fingerprints(data.datasets[name].path, "train") for name in data.name.split("+")]
     theirs = [LearntFrames.of(folder).learnt for folder in before]
     return LearntFrames(np.unique(np.concatenate([*own, *theirs])), none())
 
 
 def learnt_before(data: TrainingData, before: Mapping[Path, Path]) -> Iterator[tuple[Path, int]]:
-    """Give which models learnt from frames that will validate this training, and from how many.
+    """Yields the models that learnt from frames that will validate this training, and from how many.
 
     Args:
         data: what the training is made of.
@@ -77,11 +77,11 @@ def learnt_before(data: TrainingData, before: Mapping[Path, Path]) -> Iterator[t
 
 
 def fingerprints(dataset_dir: Path, split: str) -> np.ndarray:
-    """Give those of the frames of a built split: (different frames,) uint64, sorted."""
+    """Returns the fingerprints of a built split's frames: `(different frames,)` uint64, sorted."""
     digests = (hashlib.sha256(image).digest()[:8] for image in examples.encoded_images(dataset_dir, split))
     return np.unique(np.frombuffer(b"".join(digests), "<u8"))
 
 
-def shared(known: np.ndarray, frames: np.ndarray) -> int:
-    """Give how many of ``frames`` are among ``known``."""
-    return int(np.isin(frames, known).sum())
+def shared(learnt: np.ndarray, frames: np.ndarray) -> int:
+    """Returns how many of ``frames`` are among ``learnt``."""
+    return int(np.isin(frames, learnt).sum())

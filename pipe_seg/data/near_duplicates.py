@@ -68,10 +68,10 @@ def descriptor_of_bytes(data: bytes) -> Descriptor:
     Raises:
         ValueError: the frame cannot be decoded, or is too long and narrow.
     """
-    return look_at(images.decode(data, images.GREY_HALF))
+    return descriptor_of_pixels(images.decode(data, images.GREY_HALF))
 
 
-def look_at(grey: np.ndarray) -> Descriptor:
+def descriptor_of_pixels(grey: np.ndarray) -> Descriptor:
     """Returns the descriptor of a frame's grey picture `(height, width)` uint8 at half its size."""
     if max(grey.shape) > MAX_ASPECT * min(grey.shape):
         raise ValueError("too long and narrow to be compared")

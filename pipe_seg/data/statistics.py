@@ -16,7 +16,7 @@ from pipe_seg.schema import CLASS_NAMES
 class FrameStatistics:
     """Findings on one frame.
 
-    ``problems``: reasons why it cannot be used; ``oddities``: harmless notes; ``look``: None if not decoded.
+    ``problems``: reasons why it cannot be used; ``oddities``: harmless notes; ``descriptor``: None if not decoded.
     """
 
     dataset: str
@@ -25,12 +25,12 @@ class FrameStatistics:
     sha256: str
     size: tuple[int, int]
     labels: tuple[int, ...]
-    tally: DatasetCounts
+    counts_of_frame: DatasetCounts
     problems: tuple[Problem | str, ...]
     oddities: tuple[str, ...]
     refused: bool
     mask_level: int
-    look: Descriptor | None = field(default=None, compare=False, repr=False)
+    descriptor: Descriptor | None = field(default=None, compare=False, repr=False)
 
     @property
     def side(self) -> tuple[str, str]:
@@ -99,7 +99,7 @@ class Statistics:
 
     def _figures(self, name: str) -> dict[str, Any]:
         frames = [frame for frame in self.frames if frame.dataset == name]
-        total = DatasetCounts.sum(frame.tally for frame in frames)
+        total = DatasetCounts.sum(frame.counts_of_frame for frame in frames)
         usable = max(total.counts["frames"], 1)
         return {
             "frames": dict(Counter(frame.split for frame in frames)),

@@ -26,20 +26,20 @@ class FittedExample:
 
     Attributes:
         image: `(height, width, 3)` uint8 RGB.
-        planes: `(height, width, 3)` uint8 {0, 1}: defect, labelled, inside the frame.
+        target_channels: `(height, width, 3)` uint8 {0, 1}: defect, labelled, inside the frame.
         boxes: `(BOXES, 5)` float32: left, top, right, bottom in px and the expected fill rate, 0 for no box. Only loose
             boxes.
         weight: float32, the frame's weight in the loss.
     """
 
     image: Any
-    planes: Any
+    target_channels: Any
     boxes: Any
     weight: Any
 
     def tensors(self) -> tuple[Any, Any, Any, Any]:
         """Returns the tensors in the order in which ``tf.data`` keeps them."""
-        return self.image, self.planes, self.boxes, self.weight
+        return self.image, self.target_channels, self.boxes, self.weight
 
 
 def fit(
@@ -60,9 +60,11 @@ def fit(
     )
     ignored &= uses_boxes & ~tf.reduce_any(_covers(tf.boolean_mask(corners, refined), size), 0)
     labelled = inside * tf.cast(~ignored, tf.uint8)[..., None]
-    planes = tf.concat([mask * labelled, labelled, inside], -1)
+    target_channels = tf.concat([mask * labelled, labelled, inside], -1)
     weight = tf.where(is_contour, 1.0, section.box_weight)
-    return FittedExample(preprocessing.letterbox(image, size), planes, tf.where(uses_boxes, loose_boxes, 0.0), weight)
+    return FittedExample(
+        preprocessing.letterbox(image, size), target_channels, tf.where(uses_boxes, loose_boxes, 0.0), weight
+    )
 
 
 def fill_rates(section: SupervisionSection, card: Mapping[str, Any], split: str) -> list[float]:

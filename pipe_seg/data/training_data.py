@@ -10,7 +10,7 @@ from pipe_seg.schema import JOINT
 
 
 def image_kind(seen: Dataset | Model) -> str:
-    """Returns what the images of a dataset show, or those that a model learnt from; frames, where nothing is known."""
+    """Returns what a dataset's images, or those a model learnt from, show; frames if not recorded."""
     return "whole frames" if seen.crop_margin is None else "boxes cut out of their frames"
 
 

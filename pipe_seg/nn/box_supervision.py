@@ -6,9 +6,7 @@ A box is loose where its class fills little of its boxes; the pixels inside it a
   projections: Tian et al., BoxInst, arXiv 2012.02310);
 - fill: a known fraction of the box is defect. The likeliest pixels, up to that fraction, are trained as defect, the
   least likely as background (filling rate: Song et al., CVPR 2019). ``shape_prior_weight`` ranks pixels higher at the
-  rim of the box for ring-shaped classes and in its middle for the others;
-- affinity: neighbouring pixels of similar colour have the same class (BoxInst; colour weights as in GrabCut, Rother
-  et al., SIGGRAPH 2004).
+  rim of the box for ring-shaped classes and in its middle for the others.
 """
 
 import math
@@ -24,7 +22,6 @@ MASKED_LOGIT = -1e4
 LOGIT_RANGE = 16.0
 BISECTIONS = 12
 RING_MAX_FILL = 0.3  # classes that fill less of their boxes are rings
-NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # (down, right): four of eight, each pair once
 
 
 class BoxSupervisionLoss:
@@ -39,16 +36,12 @@ class BoxSupervisionLoss:
 
         Args:
             target: ``mask`` `(batch, height, width, 2)` {0, 1}: defect, labelled; ``boxes`` `(batch, n, 5)`: left, top,
-                right, bottom in px and the expected fill rate, 0 for no box; ``weight`` `(batch,)`: the frame's weight;
-                with ``affinity_weight`` also ``plain`` `(batch, height, width, 3)`, 0…255 RGB: the image without
-                photometric augmentation.
+                right, bottom in px and the expected fill rate, 0 for no box; ``weight`` `(batch,)`: the frame's weight.
             logits: `(batch, height, width, 1)`.
         """
         loss = self._criterion.call(target["mask"], logits)
         if self._section.boxes == "routed":
             loss = loss + self._box_terms(target["boxes"], ops.cast(logits, "float32")[..., 0])
-        if self._section.looks_alike:
-            loss = loss + self._section.affinity_weight * _affinity_loss(target["boxes"], logits, target["plain"])
         return loss * ops.cast(target["weight"], "float32")
 
     def _box_terms(self, boxes: Any, logits: Any) -> Any:
@@ -72,44 +65,6 @@ class BoxSupervisionLoss:
         is_box = ops.cast(fill_rate > 0, "float32") * ops.cast(area > 0, "float32")
         terms = section.tightness_weight * tightness + section.fill_weight * fill
         return ops.sum(is_box * terms, 1) / ops.maximum(ops.sum(is_box, 1), 1.0)
-
-
-def _affinity_loss(boxes: Any, logits: Any, image: Any) -> Any:
-    """Returns `(batch,)`: mean of w · −ln P(same class) over neighbour pairs that touch a loose box."""
-    z = _half_size(ops.cast(logits, "float32")[..., 0])
-    colour = ops.average_pool(ops.cast(image, "float32"), 2, 2, padding="same", data_format="channels_last")
-    inside = _any_box_mask(_half_size_boxes(boxes), z.shape)
-    (first, second), (first_in, second_in), (first_colour, second_colour) = (_pairs(x) for x in (z, inside, colour))
-    in_box = ops.maximum(first_in, second_in)
-    pairs = ops.maximum(ops.sum(in_box, 1), 1.0)
-    squared_distance = ops.sum(ops.square(first_colour - second_colour), -1)
-    mean_squared = ops.maximum(ops.sum(in_box * squared_distance, 1) / pairs, 1e-6)
-    # P = pᵢ·pⱼ + (1 − pᵢ)·(1 − pⱼ); w = exp(−d²/(2·mean d²)), d is the difference in colour.
-    similarity = in_box * ops.exp(-squared_distance / (2 * mean_squared[:, None]))
-    cost = ops.softplus(first) + ops.softplus(second) - ops.softplus(first + second)
-    return ops.sum(similarity * cost, 1) / pairs
-
-
-def _pairs(x: Any) -> tuple[Any, Any]:
-    """Returns both values of each pair of neighbours, `(batch, pairs)` or `(batch, pairs, channels)`."""
-    height, width = x.shape[1:3]
-    pairs = []
-    for down, right in NEIGHBOURS:
-        left, right = max(-right, 0), max(right, 0)
-        pairs.append((_flat(x[:, : height - down, left : width - right]), _flat(x[:, down:, right : width - left])))
-    first, second = (ops.concatenate(values, 1) for values in zip(*pairs, strict=True))
-    return first, second
-
-
-def _flat(x: Any) -> Any:
-    return ops.reshape(x, (-1, x.shape[1] * x.shape[2], *x.shape[3:]))
-
-
-def _any_box_mask(boxes: Any, shape: tuple[int, ...]) -> Any:
-    """Returns `(batch, height, width)` float32, 1 inside loose boxes."""
-    is_box = ops.cast(boxes[..., 4] > 0, "float32")
-    rows, columns = (_line_mask(boxes, axis, shape) for axis in (1, 0))
-    return ops.cast(ops.einsum("bn,bnh,bnw->bhw", is_box, rows, columns) > 0, "float32")
 
 
 def _half_size_boxes(boxes: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Ablations: recipes × folds × seeds, trained by the same engine as one recipe, and scored on held-out frames."""
+"""Ablations: recipes × folds × seeds, trained as a single recipe is, and scored on held-out frames."""
 
 import math
 import time
@@ -122,7 +122,7 @@ def load(source: str) -> Plan:
 
 
 def trainings(plan: Plan) -> Iterator[Training]:
-    """Yields all trainings, a whole seed at a time, so that an interrupted ablation has whole seeds to show."""
+    """Yields all trainings, a whole seed at a time: an interrupted ablation has whole seeds to show."""
     for seed in plan.seeds:
         for fold in range(max(plan.folds, 1)):
             for variant in plan.variants:

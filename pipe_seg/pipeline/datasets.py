@@ -1,4 +1,4 @@
-"""From folders to the datasets that trainings read: built, checked, split, cropped, refined, found again, pruned."""
+"""Makes the datasets that trainings read from folders, finds them again and prunes them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,7 +54,7 @@ def publish(settings: Config, dataset: Dataset) -> Path:
 def training_data(
     settings: Config, name: str, manual_dir: Path | None, log: Log, *, rendered: bool = False
 ) -> TrainingData:
-    """Returns what ``name`` learns from, and PS where there is any: scores are against contours, not boxes.
+    """Returns what ``name`` learns from, and PS if there is any: scores are against contours, not boxes.
 
     Args:
         settings: The configuration.
@@ -111,7 +111,7 @@ def data_of(run: Run) -> TrainingData:
 
 
 def source_of(run: Run, manual_dir: Path | None = None) -> TrainingData:
-    """Returns the data that a run began with, as ``data_of`` does; for a recipe that is what its first stages read.
+    """Returns the data that a run began with, as ``data_of`` does; a recipe's first stages read it.
 
     Args:
         run: The run.
@@ -162,10 +162,10 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def prune(settings: Config, runs: Path, *, dry_run: bool) -> list[tuple[Path, int]]:
-    """Removes the shared artifacts that no run refers to, and what killed builds left; returns them with their bytes.
+    """Removes shared artifacts that no run refers to and remains of killed builds; returns their bytes.
 
     Args:
-        settings: Says where datasets are kept.
+        settings: Where datasets are kept.
         runs: Runs in this folder count even if they were moved here.
         dry_run: Only list.
     """

@@ -25,7 +25,7 @@ Log = Callable[[str], None]
 
 
 def import_(order: "Order", *, path: Path, frames_dir: Path | None, to: Path, on_progress: OnProgress) -> list[Dataset]:
-    """Brings other people's labels into the layout of ``datasets/``; returns the data sets that were written."""
+    """Converts other formats to the layout of ``datasets/``; returns the data sets that were written."""
     from pipe_seg.components import importer
 
     return importer.run(order, path=path, frames_dir=frames_dir, to=to, report=on_progress)
@@ -80,7 +80,7 @@ def split(
 def folds(
     root: Path, *, group_by: str, pattern: str | None, number: int, seed: int, out: Path, on_progress: OnProgress
 ) -> list[Path]:
-    """Groups the frames of a folder into scenes and makes folders that hold each scene with contours out once."""
+    """Groups a folder's frames into scenes; writes folders that hold out each scene with contours once."""
     from pipe_seg.components import fold_gen
 
     roots, statistics = _scenes(root, group_by, pattern, on_progress)
@@ -146,7 +146,7 @@ def refine(
     on_progress: OnProgress,
     key: str | None = None,
 ) -> "RefinedDataset":
-    """Draws contours inside the training boxes of ``root`` and writes the data set with those that pass the gates.
+    """Draws contours inside the training boxes of ``root``; writes those that pass the gates.
 
     Raises:
         ConfigError: There are no boxes, or ``out`` lies inside the data.
@@ -169,7 +169,7 @@ def prelabel(
     number: int,
     on_progress: OnProgress,
 ) -> int:
-    """Writes the frames of ``root`` that models are least certain of, for a person to correct; returns how many."""
+    """Writes the frames of ``root`` that models are least certain of, to be corrected; returns how many."""
     from pipe_seg.components import refiner
 
     layouts = _layouts_to_refine(root, out)

@@ -30,7 +30,7 @@ def export(
     int8: bool,
     out: Path,
 ) -> Model:
-    """Exports a run's weights with its own operating point, or with one chosen anew on its own validation frames.
+    """Exports a run's weights with its operating point, or a new one chosen on its validation frames.
 
     Args:
         run: The run.
@@ -94,7 +94,7 @@ def held_out(model: Model, dataset: Dataset, split: str) -> "list[FrameScore]":
 
 
 def filled_boxes(dataset: Dataset, split: str) -> dict[str, float]:
-    """Returns the IoU of each frame's own boxes, filled in, with its contour; frames without boxes are left out."""
+    """Returns the IoU of each frame's filled boxes with its contour; skips frames without boxes."""
     from pipe_seg.data import examples as data
     from pipe_seg.inference.scoring import box_counts
 

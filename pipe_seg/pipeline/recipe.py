@@ -74,7 +74,7 @@ class Recipe(Section):
         return next(stage for stage in self.stages if stage.name == name)
 
     def settings(self, stage: Stage, preset: str | None, overrides: tuple[str, ...], *, unlock: bool = False) -> Config:
-        """Returns a stage's configuration: its preset, or ``preset`` where it has none, its settings, then overrides.
+        """Returns a stage's configuration: its preset (default ``preset``), its settings, then overrides.
 
         Raises:
             ConfigError: An override is wrong or changes a locked field.
@@ -101,7 +101,7 @@ def load(source: str) -> Recipe:
 
 
 def parse(content: Mapping[str, Any], path: Path) -> Recipe:
-    """Returns the recipe that a mapping describes; ``path`` is where errors are said to be.
+    """Returns the recipe that a mapping describes; errors name ``path``.
 
     Raises:
         ConfigError: It is not a recipe.

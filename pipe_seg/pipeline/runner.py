@@ -1,4 +1,4 @@
-"""Runs a recipe in one run folder: each stage once, in a process of its own; what is done is not done again.
+"""Runs a recipe in one run folder: each stage in a separate process, finished stages not again.
 
 ``stages/<n>_<name>/`` holds what a stage makes; the last stage's model stands in the run folder itself, where that of a
 single training stands. A stage is done when its artifact exists, so the same command continues after any interruption.
@@ -71,7 +71,7 @@ class Request:
         return self.recipe.stages[-1]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what a run records of it; two requests with the same record make the same thing of the same data."""
+        """Returns what a run records of it; equal records and equal data give equal results."""
         return {
             "recipe": self.recipe.model_dump(mode="json"),
             "preset": self.preset,
@@ -130,7 +130,7 @@ def request_of(run_: Run, manual_dir: Path | None) -> Request:
 
 
 def _source(request: Request, log: Log) -> TrainingData:
-    """Returns the user's frames as the recipe reads them: all that any stage learns from, and the contours."""
+    """Returns the user's frames as the recipe reads them: all that stages learn from, and the contours."""
     wanted = {name for stage in request.recipe.stages for name in (stage.dataset or "").split("+") if name}
     name = "pbs+ps" if wanted == {"pbs", "ps"} else next(iter(wanted))
     settings = request.settings(request.last)
@@ -198,7 +198,7 @@ def is_done(run_: Run, request: Request, number: int) -> bool:
 
 
 def frames_of(folder: Path) -> Path | None:
-    """Returns the frames that a cropper's or refiner's stage made; None where it is not done, or they are gone."""
+    """Returns the frames that a cropper's or refiner's stage made; None if unfinished or deleted."""
     try:
         path = Path(Artifact(folder).record["details"]["frames"])
     except (MachineError, KeyError, TypeError):

@@ -158,7 +158,7 @@ def machine() -> dict[str, Any]:
 
 
 def _commit() -> dict[str, Any]:
-    """Returns the commit of the project's own clone and whether its code was changed since; None for an install."""
+    """Returns the commit of the project's clone and whether its code changed since; None for an install."""
     top = _git("rev-parse", "--show-toplevel")
     own = top is not None and Path(top) == CLONE and _git("ls-files", "pipe_seg/__init__.py")
     if not own:
@@ -176,7 +176,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def find_unfinished(reference: str, runs: Path) -> Run:
-    """Returns the run that ``--resume`` names: a path, a name in ``runs``, or ``last``: the newest unfinished one.
+    """Returns the run that ``--resume`` names: a path, a name, or ``last`` (the newest unfinished).
 
     Raises:
         ConfigError: There is none, or it is finished.
@@ -194,7 +194,7 @@ def find_unfinished(reference: str, runs: Path) -> Run:
 
 
 def newest_like(runs: Path, begun: Mapping[str, Any], settings: Config | None = None) -> Run | None:
-    """Returns the newest run whose ``run.json`` holds all of ``begun``, and with this very configuration if given."""
+    """Returns the newest run whose ``run.json`` holds all of ``begun``, with this configuration if given."""
     for run in reversed(list_runs(runs)):
         try:
             info = run.info
@@ -292,7 +292,7 @@ def _headline(run: Run) -> dict[str, Any]:
 
 
 def previous_best(runs: Path, but: Run) -> tuple[Run, float] | None:
-    """Returns the run with the highest ``iou`` on the very frames that ``but`` was scored on, and that ``iou``."""
+    """Returns the run with the highest ``iou`` on the frames that ``but`` was scored on, and that ``iou``."""
     own = but.scores or {}
     scored = []
     for run in list_runs(runs):

@@ -89,7 +89,7 @@ class _Work:
         self._make_frames(refiner.key_of(section, inputs), make)
 
     def _make_frames(self, key: str, make: Callable[[Path, str], None]) -> None:
-        """Makes frames in the store unless they stand there under this key, and points the stage's folder to them."""
+        """Makes frames in the store unless this key exists, and points the stage's folder to them."""
         store = ArtifactStore(self.settings.example_gen.data_dir)
         target = store.path(self.stage.component, key)
         with store.making(key, lambda: self.log("another run makes the same frames: waiting")):

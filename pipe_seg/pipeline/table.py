@@ -1,4 +1,4 @@
-"""From the answers of all trainings to a table: each variant's scores, and what it adds to the variant below it."""
+"""Tables of an ablation: each variant's scores, and what it adds to the variant below it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipe_seg.schema import CLASS_NAMES
 
 @dataclass(frozen=True)
 class Answers:
-    """One variant on every scored frame: ``iou`` and ``dice`` `(seeds, frames)`, NaN where not defined, and counts."""
+    """One variant on every scored frame: ``iou`` and ``dice`` `(seeds, frames)`, NaN if undefined; counts."""
 
     iou: np.ndarray
     dice: np.ndarray
@@ -121,7 +121,7 @@ def _interval(
     """Returns the 95 % interval of the mean over (seeds, frames) when scenes and seeds are drawn again.
 
     With ``below`` that of the difference of the two means, both of the same draw. A clean frame that one variant leaves
-    clean has no IoU and the other's false claim on it has 0, so frames are not subtracted one by one.
+    clean has no IoU and the other's false positive on it has 0, so frames are not subtracted one by one.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     members = [np.flatnonzero(index == group) for group in range(len(names))]

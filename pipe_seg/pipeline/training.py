@@ -108,7 +108,7 @@ def complete(
         data=data,
         out=run.trained.path,
         checkpoints=run.checkpoints,
-        board=tensorboard or run.path / "tensorboard",
+        tensorboard=tensorboard or run.path / "tensorboard",
         strategy=strategy,
         init=init.trained if init else None,
     )
@@ -167,7 +167,7 @@ def _new(
 
 
 def _shared(run: Run | None, data: TrainingData, workers: "Workers") -> Run:
-    """Returns the chief's run on every worker, each of which has to see its folder and to hold the same data."""
+    """Returns the chief's run on every worker; each must see its folder and hold the same data."""
     chiefs = Path(workers.text(str(run.path.absolute()) if run else ""))
     if not chiefs.is_dir() or workers.text(data.key) != data.key:
         cure = "one --runs folder and one dataset that all workers share"

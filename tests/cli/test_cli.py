@@ -217,7 +217,8 @@ def test_bad_frames_end_with_3_and_leave_nothing(broken: Path, cli: Command, tmp
     assert str(broken) in error(done.stderr)
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
-    assert not [path for path in data.rglob("*") if path.is_file()]
+    assert not list(data.rglob("*.tfrecord*"))
+    assert not list((data / "pipe_seg").glob("example_gen/*"))
 
 
 def test_a_folder_that_is_not_there_says_what_goes_where(cli: Command, tmp_path: Path) -> None:
@@ -269,6 +270,9 @@ def test_the_experiment_runs_unattended(cli: Command, folder: Path, tmp_path: Pa
     assert "Do not touch:" in done.stderr
     assert "not saved" in done.stderr
     assert not (tmp_path / "store").exists()
-    pbs, ps = sorted((tmp_path / "runs").iterdir())
-    assert json.loads((ps / "run.json").read_text())["init"] == str(pbs)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.endswith("_Anna_original")
+    info = json.loads((run / "run.json").read_text())
+    assert info["init"] == str(run / "stages" / "1_pbs")
+    assert [stage["name"] for stage in info["stages"]] == ["pbs", "ps"]
     assert "best yet" in done.stdout

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipe_seg import disk
 from pipe_seg.components.trainer.checkpoints import Checkpoints
 from pipe_seg.components.trainer.loop import Progress
 from pipe_seg.components.trainer.state import State
@@ -145,11 +146,17 @@ def test_variables_of_another_shape_do_not_fit(tmp_path: Path) -> None:
         Checkpoints(tmp_path / "c", 2, variables, ABOUT).restore()
 
 
-def test_a_save_that_fails_leaves_those_before(tmp_path: Path) -> None:
+def refuse(folder: Path) -> None:
+    raise OSError(28, "No space left on device", str(folder))
+
+
+def test_a_save_that_fails_leaves_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = filled(tmp_path / "c")
-    (tmp_path / "c" / f".{state(3).name}.partial").write_text("in the way")
-    with pytest.raises(MachineError):
-        checkpoints.save(state(3), [])
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "sync_tree", refuse)
+        with pytest.raises(MachineError):
+            checkpoints.save(state(3), [])
+    assert not list((tmp_path / "c").glob(f"*{state(3).name}*"))
     assert restored_step(checkpoints) == 2
 
 
@@ -168,13 +175,15 @@ def test_everything_is_on_disk_before_the_name_appears_and_the_name_after(tmp_pa
         f"filled(Path({str(tmp_path / 'c')!r}), steps=1)"
     )
     log = tmp_path / "log"
-    command = ["strace", "-f", "-y", "-e", "trace=fsync,rename", "-o", str(log), sys.executable, "-c", code]
+    command = ["strace", "-f", "-y", "-e", "trace=fsync,rename,renameat2", "-o", str(log), sys.executable, "-c", code]
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     lines = log.read_text().splitlines()
-    (published,) = [n for n, line in enumerate(lines) if f'{state(1).name}") = 0' in line and "rename(" in line]
+    renames = [n for n, line in enumerate(lines) if "rename" in line and line.rstrip().endswith(" = 0")]
+    (published,) = [n for n in renames if f'/{state(1).name}"' in lines[n]]
     synced = [re.search(r"fsync\(\d+<([^>]*)>\) += 0", line) for line in lines]
     before = {Path(found[1]).name for found in synced[:published] if found}
-    assert {*FILES, f".{state(1).name}.partial"} <= before
+    assert before >= {*FILES}
+    assert any(name.startswith(f".{state(1).name}.") and name.endswith(".partial") for name in before)
     assert str(tmp_path / "c") in {found[1] for found in synced[published:] if found}
 
 

@@ -161,7 +161,7 @@ def test_a_refined_box_tells_its_pixels_and_the_others_stay_bounds(built: Datase
     for example in examples.load(built.path, "train"):
         height, width = example["segmentation_mask"].shape[:2]
         fitted = targets.fit(example, (height, width), section, [0.4] * 6)
-        mask, told, _ = np.moveaxis(fitted.planes.numpy(), -1, 0)
+        mask, told, _ = np.moveaxis(fitted.target_channels.numpy(), -1, 0)
         boxes = [Box(b[1], b[0], b[3], b[2], 0) for b in example["boxes"]["bbox"].numpy()]
         first = np.zeros((height, width), bool)
         first[raster.inside(boxes[0], height, width)] = True

@@ -22,7 +22,7 @@ def logged(run: Path) -> dict[str, float]:
 
 def test_training_log_evaluate_and_predict_agree(ps: Path, folder: Path, cli: Command, tmp_path: Path) -> None:
     evaluate = ["evaluate", ps, "--manual-dir", folder, "--threshold", "0.5", "--json", "--out", tmp_path / "e"]
-    scores = json.loads(cli(*evaluate, *TINY_FLAGS).stdout)["headline"]
+    scores = json.loads(cli(*evaluate).stdout)["headline"]
 
     export = ["export", ps, "--precision", "float32", "--out", tmp_path / "model"]
     facts = json.loads(cli(*export, "--json").stdout)
@@ -77,4 +77,4 @@ def test_the_frames_of_scores_json_add_up_to_its_headline(ps: Path) -> None:
     assert scores["headline"]["iou_pooled"]["value"] == pytest.approx(tp / (tp + fp + fn))
     assert scores["n_images"] == 4
     assert scores["n_groups"] == 2
-    assert scores["headline"]["iou"]["low"] <= scores["headline"]["iou"]["value"] <= scores["headline"]["iou"]["high"]
+    assert scores["headline"]["iou"]["low"] is scores["headline"]["iou"]["high"] is None, "two scenes have no interval"

@@ -79,22 +79,6 @@ def test_what_is_told_depends_on_who_drew_it(datasets: dict[str, Dataset]) -> No
     assert routed["mask"].numpy()[2:, ..., 0].any()
 
 
-def test_frames_go_along_as_they_are_where_the_loss_looks_at_them(datasets: dict[str, Dataset]) -> None:
-    """As they are moved, that is: each pixel belongs to its logit; only light, focus and noise are not changed."""
-    seen, told = next(iter(examples(datasets, "supervision.affinity_weight=1").batches(0, 0)))
-    without, untold = next(iter(examples(datasets).batches(0, 0)))
-    np.testing.assert_array_equal(seen.numpy(), without.numpy())
-    assert "plain" not in untold
-    assert told["plain"].dtype == np.uint8
-    plain, lit = (images.numpy().astype(float).reshape(4, -1) for images in (told["plain"], seen))
-    assert (plain != lit).any(1).all()
-    assert min(np.corrcoef(*pair)[0, 1] for pair in zip(plain, lit, strict=True)) > 0.8
-    _, filled = next(
-        iter(examples(datasets, "supervision.affinity_weight=1", "supervision.boxes=filled").batches(0, 0))
-    )
-    assert "plain" not in filled
-
-
 def test_usual_fill_is_that_of_the_contours_that_train(datasets: dict[str, Dataset]) -> None:
     section, card = settings().supervision, datasets["ps"].card
     drawn = card["splits"]["train"]["box_against_contour"]

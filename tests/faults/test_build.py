@@ -1,4 +1,4 @@
-"""A build that is killed leaves the old dataset as it was, the new one whole or absent, and no junk after the next build."""
+"""A killed build leaves the old dataset as it was, the new one whole or absent, and no junk after the next."""
 
 import json
 import shutil

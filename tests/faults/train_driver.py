@@ -129,7 +129,9 @@ class Bench:
             counts[call] += 1
             if published == 3:
                 found.append((call, counts[call]))
-            published += bool(call == "rename" and ".partial" in what and re.search(r'/epoch-[^/"]*"\) = 0$', what))
+            published += bool(
+                "rename" in call and ".partial" in what and re.search(r'/epoch-[^/"]*"[^"]*\) = 0$', what)
+            )
         return found
 
 

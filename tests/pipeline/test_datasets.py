@@ -234,6 +234,7 @@ def test_what_runs_in_another_folder_refer_to_stays(place: Path, tmp_path: Path)
     store.refer(used.path, the_run(place).path)
     assert datasets.prune(settings(place / "tfds"), tmp_path / "no runs", dry_run=False) == []
     shutil.rmtree(place / "runs")
+    os.utime(used.path, (0, 0))
     assert [path for path, _ in datasets.prune(settings(place / "tfds"), tmp_path, dry_run=False)] == [used.path]
 
 

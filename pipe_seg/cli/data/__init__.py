@@ -1,4 +1,4 @@
-"""``data import|export|check|split|build|preview|crop|refine|prune``: frames and labels, before anything trains."""
+"""``data import|export|check|split|build|preview|crop|refine|prune``: frames and labels."""
 
 import click
 

@@ -45,7 +45,7 @@ def build(
     from pipe_seg.data import examples
     from pipe_seg.pipeline import datasets
 
-    dataset = datasets.examples(loaded, name, manual_dir, options.say)
+    dataset = datasets.examples(loaded, name, manual_dir, options.log)
     copy = datasets.publish(loaded, dataset)
     splits = dataset.card.get("splits", {})
     counts = {split: examples.count(dataset.path, split) for split in splits or ("train", "validation")}
@@ -55,7 +55,7 @@ def build(
         click.echo(json.dumps({**made, "content_digest": dataset.card.get("content_digest")}))
         return
     for problems in left_out.values():
-        options.say(f"left out: {'; '.join(problems)}")
+        options.log(f"left out: {'; '.join(problems)}")
     click.echo(f"{copy}  {', '.join(f'{n} {split}' for split, n in counts.items())}")
 
 
@@ -81,5 +81,5 @@ def preview(
     quiet.tensorflow()
     from pipe_seg.pipeline import frames
 
-    shown = frames.preview(loaded, source, manual_dir=manual_dir, per_class=per_class, out=out, log=options.say)
+    shown = frames.preview(loaded, source, manual_dir=manual_dir, per_class=per_class, out=out, log=options.log)
     click.echo(f"{out}  {len(shown)} frames")

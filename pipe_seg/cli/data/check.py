@@ -1,4 +1,4 @@
-"""``data check`` and ``data split``: what is in a folder, what is wrong with it, and which scene is held out."""
+"""``data check`` and ``data split``: a folder's content, its errors, and which scenes are held out."""
 
 import json
 from collections import Counter
@@ -131,7 +131,7 @@ def split(
 
 
 def _show(statistics: "Statistics", anomalies: "Sequence[Anomaly]") -> None:
-    """Write the table and the warnings; errors are told at the end, on stderr."""
+    """Writes the table and the warnings; errors are printed at the end, on stderr."""
     from rich.console import Console
     from rich.table import Table
 
@@ -156,4 +156,4 @@ def _show(statistics: "Statistics", anomalies: "Sequence[Anomaly]") -> None:
     for (severity, kind), n in counts.items():
         console.print(f"{severity:<10} {kind}: {n}", highlight=False)
     for anomaly in [found for found in anomalies if found.severity == "warning"][:20]:
-        options.say(f"warning: {anomaly.problem}")
+        options.log(f"warning: {anomaly.problem}")

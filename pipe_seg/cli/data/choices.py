@@ -1,4 +1,4 @@
-"""What several verbs of ``data`` ask, and how the answers are read."""
+"""Options that several verbs of ``data`` share, and how their values are read."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ pattern = click.option("--pattern", metavar="REGEX", help="For --group-by regex:
 
 
 def share(text: str) -> str:
-    """Give a number of frames or a share of them, as it was written."""
+    """Returns a number of frames or a share of them, as it was written."""
     number = text.removesuffix("%")
     if not number.replace(".", "", 1).isdigit() or not number.isascii() or ("." in number and text == number):
         raise ConfigError(Problem("--max-bad", "not a number or share", got=text, expected="as 5 or 1%"))
@@ -51,7 +51,7 @@ def check_folder(folder: Path, group_by: str, pattern: str | None) -> None:
 
 
 def fractions(text: str) -> dict[str, float]:
-    """Give the share of each split."""
+    """Returns the share of each split."""
     try:
         shares = [float(part) for part in text.split(",")]
     except ValueError:

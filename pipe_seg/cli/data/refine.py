@@ -46,7 +46,7 @@ def refine(
     """Put the contours that models find into the training boxes of PBS, where they pass the gates.
 
     Each RUN is a run, an exported model, or last; several judge each other. A model that learnt from `data crop` is
-    asked for each box alone, others for whole frames. Boxes that fail a gate stay boxes. The new version holds both
+    run on each box alone, others on whole frames. Boxes that fail a gate stay boxes. The new version holds both
     data sets; with --to it is instead the frames the models are least certain of.
     """
     models = [run_folder.find_model(reference, runs) for reference in references]

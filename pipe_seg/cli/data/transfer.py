@@ -74,7 +74,7 @@ def import_(
         click.echo(json.dumps({"written": counts, "left_out": left_out}))
         return
     for line in left_out:
-        options.say(f"left out: {line}")
+        options.log(f"left out: {line}")
     for path, splits in counts.items():
         click.echo(f"{path}  {', '.join(f'{n} {name}' for name, n in splits.items())}")
     click.echo(f"next       {invocation('data', 'check', to)}")
@@ -89,7 +89,7 @@ def export(folder: Path, form: str, to: Path) -> None:
     from pipe_seg.pipeline import frames
 
     for line in frames.export_labels(form, folder=folder, to=to):
-        options.say(f"warning: not kept: {line}")
+        options.log(f"warning: not kept: {line}")
     click.echo(f"{to}")
 
 

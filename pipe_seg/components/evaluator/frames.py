@@ -54,7 +54,7 @@ class FrameResult:
         return self.score.labels
 
 
-def judge(loaded: LoadedModel, example: dict[str, Any], threshold: float, blob_area_px: int) -> FrameResult:
+def judge(loaded: LoadedModel, example: dict[str, Any], threshold: float, component_area_px: int) -> FrameResult:
     """Ask the model for one TFDS example and compare the answer with its mask."""
     probability = np.asarray(loaded.probability(example["image"]))
     mask = np.asarray(example["segmentation_mask"])[..., 0]
@@ -70,7 +70,7 @@ def judge(loaded: LoadedModel, example: dict[str, Any], threshold: float, blob_a
         nsd_2px=scores.surface_dice(mask, claimed, 2),
         nsd_5px=scores.surface_dice(mask, claimed, 5),
         calibration=_near(probability, mask),
-        false_alarm=_largest_blob(claimed) >= max(blob_area_px, 1),
+        false_alarm=_largest_blob(claimed) >= max(component_area_px, 1),
         origin_iou=_origin_iou(probability, mask, threshold),
         mask_source=MASK_SOURCES[int(example["mask_source"])],
         picture=_picture(example["image"], mask, claimed),

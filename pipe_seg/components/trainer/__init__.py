@@ -48,7 +48,7 @@ def run(
     data: TrainingData,
     out: Path,
     checkpoints: Path,
-    board: Path,
+    tensorboard: Path,
     strategy: Any,
     init: TrainedModel | None = None,
 ) -> TrainedModel | None:
@@ -62,7 +62,7 @@ def run(
         out: the folder to make; if it is there, all is done.
         checkpoints: where checkpoints are kept; training goes on from the newest that is whole. It is
             removed when ``out`` stands.
-        board: the folder of TensorBoard's events.
+        tensorboard: the folder of TensorBoard's events.
         strategy: from ``devices.strategy``.
         init: start from this model's weights.
 
@@ -94,7 +94,7 @@ def run(
             examples=examples,
             validation=Validation(config, loop.average, frames, workers),
             checkpoints=Checkpoints(checkpoints, config.trainer.checkpoints_kept, loop.variables, about),
-            board=TensorBoardLogger(board if workers.chief else None),
+            board=TensorBoardLogger(tensorboard if workers.chief else None),
             workers=workers,
         )
         ended_early = session.run()
@@ -189,13 +189,13 @@ def _memory_told(name: str, batch_size: int) -> Iterator[None]:
         raise MachineError(Problem(name, "out of memory with batch_size", got=batch_size, expected=cure)) from error
 
 
-def global_batch_size(config: Config, name: str, strategy: Any, say: Callable[[str], None]) -> int:
+def global_batch_size(config: Config, name: str, strategy: Any, log: Callable[[str], None]) -> int:
     """Give the batch over all replicas: that of the recipe, rounded up, and said, where it does not divide."""
     wanted = config.dataset(name).batch_size
     parts = strategy.num_replicas_in_sync * config.trainer.accumulate
     size: int = -(-wanted // parts) * parts
     if size != wanted:
-        say(f"{name}.batch_size {wanted} is rounded up to {size}: {parts} equal parts")
+        log(f"{name}.batch_size {wanted} is rounded up to {size}: {parts} equal parts")
     return size
 
 

@@ -31,7 +31,7 @@ CGROUP = Path("/sys/fs/cgroup")
 TOO_MUCH = (MachineError.exit_code, -signal.SIGKILL, -signal.SIGABRT)
 
 
-def parts(config: Config, name: str, say: Callable[[str], None]) -> int:
+def parts(config: Config, name: str, log: Callable[[str], None]) -> int:
     """Give in how many equal parts, the fewest that fit, a batch of ``name``'s recipe has to be computed.
 
     Raises:
@@ -50,11 +50,11 @@ def parts(config: Config, name: str, say: Callable[[str], None]) -> int:
         size = batch_size // number
         if done.returncode == 0:
             whole = "" if number == 1 else f"; each batch of {batch_size} is computed in {number} parts"
-            say(f"{size} images at a time fit into {limit / GIB:.1f} GiB ({done.stdout.strip()} GiB used){whole}")
+            log(f"{size} images at a time fit into {limit / GIB:.1f} GiB ({done.stdout.strip()} GiB used){whole}")
             return number
         if done.returncode not in TOO_MUCH:
             raise RuntimeError(f"trying {size} images ended with {done.returncode}:\n{done.stderr}")
-        say(f"{size} images at a time do not fit into {limit / GIB:.1f} GiB")
+        log(f"{size} images at a time do not fit into {limit / GIB:.1f} GiB")
     cure = "a smaller transform.image_*_px or model.width, or more memory"
     raise MachineError(Problem(name, "not even one image at a time fits", got=f"{limit / GIB:.1f} GiB", expected=cure))
 
@@ -86,8 +86,7 @@ def main(name: str, number: str, limit: str) -> None:
     blank["weight"] = ((share,), np.float32)
     target = {name: np.ones(size, dtype) for name, (size, dtype) in blank.items()}
     image = np.zeros((*shape, 3), np.uint8)
-    batch = (image, target | ({"plain": image} if config.supervision.looks_alike else {}))
-    batches = tf.data.Dataset.from_tensors(batch).repeat()
+    batches = tf.data.Dataset.from_tensors((image, target)).repeat()
     try:
         loop.steps(
             iter(strategy.distribute_datasets_from_function(lambda _: batches)), tf.constant(TRIED_STEPS)

@@ -20,7 +20,7 @@ class Reporter:
     bar: Progress | None
     task: TaskID | None
     rate: float = 0.0
-    taken: int = 0
+    done_steps: int = 0
     left: int = 0
     started: float = field(default_factory=time.monotonic)
     epoch_images: int = 0
@@ -29,7 +29,7 @@ class Reporter:
     def begin(self, epoch: int, step: int) -> None:
         """Take up at step ``step`` of ``epoch``, both from 0, and start the clocks."""
         done = epoch * self.steps + step
-        self.taken, self.left = 0, self.epochs * self.steps - done
+        self.done_steps, self.left = 0, self.epochs * self.steps - done
         self.started = self.epoch_started = time.monotonic()
         self.epoch_images = 0
         if self.bar and self.task is not None:
@@ -39,7 +39,7 @@ class Reporter:
 
     def step(self, steps: int, images: int, scores: Mapping[str, float]) -> None:
         """Note ``steps`` more steps of ``images`` images."""
-        self.taken += steps
+        self.done_steps += steps
         self.epoch_images += images
         self.rate = self.epoch_images / max(time.monotonic() - self.epoch_started, 1e-9)
         if self.bar and self.task is not None:
@@ -68,7 +68,7 @@ class Reporter:
     ) -> None:
         """Write the line of an epoch and start the clock of the next."""
         spent = time.monotonic() - self.started
-        left = spent / max(self.taken, 1) * (self.left - self.taken)
+        left = spent / max(self.done_steps, 1) * (self.left - self.done_steps)
         mark = "  best so far" if best else ""
         self.note(
             f"epoch {number}/{self.epochs}  {_summary(train)}  │ validation "

@@ -68,20 +68,20 @@ def access(host: str, token_file: Path | None, hosts: Sequence[str]) -> Access:
     return Access((*hosts, *request_guard.machine_names()), token)
 
 
-def run(section: ServerSection, *, place: StoreLocation, allowed: Access, say: Log) -> None:
+def run(section: ServerSection, *, location: StoreLocation, allowed: Access, log: Log) -> None:
     """Serves a store until SIGTERM or Ctrl-C; requests received before that are answered.
 
     Args:
         section: Ports, limits and timeouts.
-        place: The store.
+        location: The store.
         allowed: Who may send requests.
-        say: Called with each log line.
+        log: Called with each log line.
 
     Raises:
         MachineError: A port is in use.
         ConfigError: The engine is not installed, or the store's labels cannot be read.
     """
-    asyncio.run(_serve(section, place, allowed, say))
+    asyncio.run(_serve(section, location, allowed, log))
 
 
 async def _serve(section: ServerSection, location: StoreLocation, allowed: Access, log: Log) -> None:
