@@ -22,13 +22,13 @@ OPACITY = 0.35
 def run(
     model: Model, *, sources: Sequence[Path], out: Path, mask_value: int = 255, engine: engines.Engine = "tf"
 ) -> Iterator[dict[str, Any]]:
-    """Answer every image of ``sources``; give one row an image as it is written.
+    """Predicts a mask for every image of ``sources``; yields one row an image as it is written.
 
     ``out`` gets ``<stem>_mask.png`` (0 and ``mask_value``), ``<stem>_overlay.jpg`` and, at the end,
     ``predictions.csv``.
 
     Raises:
-        InputDataError: nothing to do, or images that cannot be decoded (the others are answered first).
+        InputDataError: nothing to do, or images that cannot be decoded (the others are predicted first).
         ConfigError: two images would write the same mask.
     """
     paths = find(sources)
@@ -53,7 +53,7 @@ def run(
 
 
 def find(sources: Iterable[Path]) -> list[Path]:
-    """Give the images named by ``sources``, folders opened, sorted within each.
+    """Returns the images named by ``sources``, folders opened, sorted within each.
 
     Raises:
         InputDataError: a source is not there or holds no image.
@@ -97,7 +97,7 @@ def _answer(loaded: LoadedModel, path: Path, out: Path, mask_value: int) -> dict
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Give ``image`` (BGR) with ``mask`` {0, 1} tinted and outlined in red."""
+    """Returns ``image`` (BGR) with ``mask`` {0, 1} tinted and outlined in red."""
     inside = mask.astype(bool)
     shown = image.copy()
     shown[inside] = (image[inside] * (1 - OPACITY) + np.array(RED) * OPACITY).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Contours → one image for each box: what lies in it and around it, for a network that draws inside boxes.
+"""Contours → one image for each box and its surroundings, for a network that draws inside boxes.
 
 Where a box is known, drawing the contour is the easier half of the task: the defect fills the image, always at about
 the same scale. A network that learnt it from a few contours then draws inside many boxes (``data refine``).
@@ -27,7 +27,7 @@ COMPONENT, VERSION = "cropper", 1
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a frame: ``image`` (height, width, 3) BGR, ``mask`` (height, width), both uint8; the box, if any."""
+    """A part of a frame: uint8 ``image`` (height, width, 3) BGR and ``mask`` (height, width); any box."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -43,7 +43,7 @@ def run(
 
     Args:
         section: The margin.
-        contours: The frames; PS's own rules leave some out. Boxes of the contour's class say where to cut, the
+        contours: The frames; PS's own rules leave some out. The crops follow boxes of the contour's class, the
             contour's bounding box where there are none.
         out: The folder to make, which is then a ``--manual-dir``.
         report: Receives how many frames are done.
@@ -79,7 +79,7 @@ def key_of(section: CropperSection, inputs: Mapping[str, str]) -> str:
 
 
 def crops(frame: Frame, margin: float) -> Iterator[Crop]:
-    """Yields the parts of one frame that hold pixels of its contour; what is too thin for an image makes none."""
+    """Yields the parts of one frame that hold pixels of its contour, unless they are too thin."""
     height, width = frame.segmentation_mask.shape
     pixels = images.decode(frame.image)
     for box in [box for box in frame.boxes if box.label in frame.labels] or _around(frame):

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def run(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bool) -> Dataset:
-    """Returns the dataset ``name`` of a folder: the one that stands under the key of its files, or a new one.
+    """Returns the dataset ``name`` of a folder: the one under the key of its files, or a new one.
 
     Args:
         section: Where datasets are kept, and the rules for frames that cannot be used.
@@ -65,13 +65,13 @@ def key_of(section: ExampleGenSection, name: str, inputs: dict[str, str]) -> str
 
 
 def digests(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bool) -> dict[str, str]:
-    """Returns the number of files and one sha256 over them, for each part of the folder that ``name`` is made from.
+    """Returns the file count and one sha256 for each part of the folder that ``name`` is made from.
 
     Parts are ``PipeSegmentation/images``, ``PipeSegmentation/masks`` and so on, and the licence files. Files are read
     only where their size or modification time changed since the last look.
 
     Raises:
-        InputDataError: The folder is missing; the message says what to put there.
+        InputDataError: The folder is missing; the message names what to put there.
         MachineError: A file cannot be read.
     """
     if rendered:

@@ -25,7 +25,7 @@ def run(
     out: Path,
     inputs: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Makes ``out`` with ``number`` folders, each with both data sets and a frozen split; returns those folders.
+    """Makes ``out`` with ``number`` folders, each with both data sets and a frozen split; returns them.
 
     The scenes that PS shows, in whatever split, are divided by class; fold i holds the i-th part out. PBS keeps its
     own split, less the scenes that are held out: a scene that PS holds out does not train. Files are copied.

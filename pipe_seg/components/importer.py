@@ -62,7 +62,7 @@ class ImportedFrame:
 
 
 def run(order: Order, *, path: Path, frames_dir: Path | None, to: Path, report: OnProgress) -> list[Dataset]:
-    """Import a folder, a label file or a ZIP file into ``to``; give the data sets that were written.
+    """Imports a folder, a label file or a ZIP file into ``to``; returns the data sets written.
 
     Everything is read before anything is written; each data set appears whole or not at all.
 
@@ -95,7 +95,7 @@ def _written(order: Order, path: Path, found: Source, taken: Sequence[ImportedFr
 
 
 def _signed(taken: list[ImportedFrame], found: Source, order: Order) -> list[ImportedFrame]:
-    """Say of frames that a model drew on whether a person changed what it drew."""
+    """Marks whether a person changed what a model drew, on the frames that it drew on."""
     listed = order.prelabels or found.root / prelabels.NAME
     if not (order.prelabels or listed.is_file()):
         return taken
@@ -107,7 +107,7 @@ def _signed(taken: list[ImportedFrame], found: Source, order: Order) -> list[Imp
 
 
 def _tell(item: ImportedFrame) -> None:
-    """Say what a person should know of a frame that can be used."""
+    """Reports what a person should know of a frame that can be used."""
     told = list(item.oddities)
     alone = folders.uncovered(item.annotation) if item.dataset == "ps" else []
     told += [f"box of {name} without a contour: trained as background" for name in alone]
@@ -144,7 +144,7 @@ def _spoil(found: Source, frame: Path, *problems: Problem | str) -> None:
 
 
 def _taken(found: Source, order: Order, drawings: Sequence[LabelledFrame], report: OnProgress) -> list[ImportedFrame]:
-    """Check every frame to the last byte and say where it goes.
+    """Checks every frame to the last byte and returns where it goes.
 
     Raises:
         InputDataError: all that is wrong, unless it may be left out.
@@ -187,7 +187,7 @@ def _take(drawing: LabelledFrame, order: Order, *, contours: bool) -> ImportedFr
 
 
 def _details(order: Order, path: Path, found: Source) -> dict[str, Any]:
-    """Give the provenance that is kept with the data set."""
+    """Returns the provenance that is kept with the data set."""
     digest = disk.digest_file(path) if path.is_file() else None
     return {
         "format": order.form,
@@ -240,7 +240,7 @@ def _put(path: Path, data: bytes) -> None:
 
 
 def export(form: str, *, layout: Layout, out: Path) -> list[str]:
-    """Write a data set's labels for a tool, frames beside them; give what the format could not keep.
+    """Writes a data set's labels and frames for a tool; returns what the format could not keep.
 
     Raises:
         InputDataError: every frame that cannot be used.

@@ -23,7 +23,7 @@ NO_DEFECT = "no defect"
 
 
 def run(section: TransformSection, *, frames: Iterable[Frame], per_class: int, seed: int, out: Path) -> list[str]:
-    """Write the sheet as a PNG; give the names of the frames on it.
+    """Writes the sheet as a PNG; returns the names of the frames on it.
 
     Of each class the first ``per_class`` frames are shown that hold no other class, or any that hold it.
     """
@@ -54,7 +54,7 @@ def _row(title: str, frames: Sequence[Frame], per_class: int, section: Transform
 
 
 def _tiles(frame: Frame, section: TransformSection, seed: int) -> Iterator[np.ndarray]:
-    """Give three pictures of one frame, BGR."""
+    """Returns three pictures of one frame, BGR."""
     size = (section.image_height_px, section.image_width_px)
     pixels = images.decode(frame.image)
     yield _drawn(pixels, frame.segmentation_mask, frame)

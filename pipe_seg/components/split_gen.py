@@ -24,7 +24,7 @@ def run(
     legacy: bool = False,
     replace: bool = False,
 ) -> dict[str, SplitFile]:
-    """Write the split files of the data sets in ``roots`` (name: folder); give them by name.
+    """Writes the split files of the data sets in ``roots`` (name: folder); returns them by name.
 
     Frames with contours are divided first, by class; a scene that both data sets show goes where its contours
     go; the other scenes are divided the same way. ``legacy`` keeps the folders' own split, whatever it cuts.
@@ -32,7 +32,7 @@ def run(
     Raises:
         InputDataError: frames that cannot be used.
         ConfigError: a split would hold no frame.
-        ConflictError: there is another split file already and ``replace`` was not said.
+        ConflictError: there is another split file already and ``replace`` is not set.
     """
     problems = [problem for frame in statistics.frames for problem in frame.problems]
     if problems:
@@ -67,12 +67,12 @@ def _check_free(roots: Mapping[str, Path], files: Mapping[str, SplitFile]) -> No
 
 
 def _own(statistics: Statistics) -> list[str]:
-    """Give the split that each frame's folder names."""
+    """Returns the split that each frame's folder names."""
     return [frame.split for frame in statistics.frames]
 
 
 def _divided(statistics: Statistics, fractions: Mapping[str, float], seed: int) -> list[str]:
-    """Give the split of each frame's scene."""
+    """Returns the split of each frame's scene."""
     sides: dict[str, str] = {}
     for name in sorted(statistics.datasets, key=lambda name: name != "ps"):
         chosen = [index for index, frame in enumerate(statistics.frames) if frame.dataset == name]
@@ -102,6 +102,6 @@ def _file(
 
 
 def _id(statistics: Statistics, side: list[str], made: Mapping[str, object]) -> str:
-    """Give a name that two split files share only if they were made together."""
+    """Returns a name that two split files share only if they were made together."""
     told = sorted(zip((frame.sha256 for frame in statistics.frames), statistics.groups, side, strict=True))
     return hashlib.sha256(json.dumps([told, made], sort_keys=True).encode()).hexdigest()[:16]

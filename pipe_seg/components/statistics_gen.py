@@ -1,4 +1,4 @@
-"""Raw folders → what is in them: every frame read once, its labels, its copies and the scenes it belongs to."""
+"""Raw folders → what is in them: every frame read once, its labels, its copies and its scenes."""
 
 import hashlib
 import logging
@@ -85,7 +85,7 @@ def run(
 
 
 def discover(root: Path, *, frozen: bool = True) -> list[DataSet]:
-    """Give the data sets of a folder: both of ours, one of them, or plain images without labels."""
+    """Returns the data sets of a folder: both of ours, one of them, or plain images without labels."""
     inner = {name: root / folder for name, folder in FOLDERS.items() if (root / folder / "images").is_dir()}
     if inner:
         sources: dict[str, MaskSource] = {"pbs": "box", "ps": "contour"}
@@ -100,7 +100,7 @@ def discover(root: Path, *, frozen: bool = True) -> list[DataSet]:
 
 
 def _paths(dataset: DataSet) -> list[Path]:
-    """Give all frames, each with a name of its own in its split."""
+    """Returns all frames, each with a name of its own in its split."""
     found = dataset.layout.all_images()
     if dataset.labelled and found and (dataset.layout.frozen or any(map(dataset.layout.split_of, found))):
         dataset.layout.check_all_in_a_split()
@@ -171,7 +171,7 @@ def _look(grey: np.ndarray) -> Descriptor | None:
 
 
 def _oddities(waiting: FrameFile, frame: Frame, drawn: Annotation) -> list[str]:
-    """Give what is doubtful about labels that can be used."""
+    """Yields what is doubtful about labels that can be used."""
     told = [
         f"contour of {CLASS_NAMES[shape.label]} crosses itself"
         for shape in drawn.polygons
@@ -207,7 +207,7 @@ def _links(frames: Sequence[FrameStatistics], group_by: str, pattern: str | None
 
 
 def _alike(frames: Sequence[FrameStatistics], tell: OnProgress) -> list[Link]:
-    """Give the links by look; of equal files only the first is looked at."""
+    """Returns the links between near duplicates; of equal files only the first is compared."""
     first = {frame.sha256: index for index, frame in reversed(list(enumerate(frames))) if frame.descriptor}
     places = sorted(first.values())
     pairs = near_duplicates.pairs([look for place in places if (look := frames[place].descriptor)], tell)
@@ -220,7 +220,7 @@ def _matched(pattern: str, stem: str) -> str | None:
 
 
 def _distinct(groups: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
-    """Give each scene a name of its own, where two scenes would be called alike."""
+    """Returns scene names made unique where two scenes would share one."""
     owners: dict[str, list[int]] = defaultdict(list)
     for group, name in dict(zip(groups, names, strict=True)).items():
         owners[name].append(group)
@@ -231,7 +231,7 @@ def _distinct(groups: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _orphans(dataset: DataSet) -> list[Problem]:
-    """Give label and mask files that belong to no frame."""
+    """Returns label and mask files that belong to no frame."""
     layout = dataset.layout
     known = {path.relative_to(layout.root / "images").with_suffix("") for path in layout.all_images()}
     found = []

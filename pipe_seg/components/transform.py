@@ -17,7 +17,7 @@ Batch = tuple[Any, dict[str, Any]]
 
 
 def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> TransformedExamples:
-    """Give the training batches of one split, epoch after epoch.
+    """Returns the training batches of one split, epoch after epoch.
 
     An epoch is a function of (seed, epoch number) alone. Every batch is full: the last one is filled up from the
     front of the same order. For ``pbs+ps`` an epoch goes once through PBS, and ``ps_share`` of every batch are
@@ -26,13 +26,13 @@ def run(config: Config, *, data: TrainingData, split: str, batch_size: int) -> T
 
     Args:
         config: the whole configuration.
-        data: what is learnt from; the data card of its contours says what share of a box is defect.
+        data: what is learnt from; the data card of its contours holds the share of a box that is defect.
         split: which of its splits.
         batch_size: images a batch.
 
     Returns:
         Batches of (image, target): (batch, height, width, 3) uint8 RGB, and what ``nn.supervision`` takes: ``mask``
-        (batch, height, width, 2) uint8, defect and told, ``boxes`` and ``weight``.
+        (batch, height, width, 2) uint8, defect and labelled, ``boxes`` and ``weight``.
     """
     seed = config.seed
     mixture = _mixture(config, data, split, batch_size)
@@ -85,7 +85,7 @@ class _Source:
     classes: tuple[int, ...] = ()
 
     def order(self, seed: int, epoch: Any, steps: int, *, fitted: bool) -> Any:
-        """Give as many examples, or file names, as ``steps`` batches take in one epoch."""
+        """Returns as many examples, or file names, as ``steps`` batches take in one epoch."""
         labelled = self.examples if fitted else self.names
         shuffle_seed = seed + 7919 * epoch
         if not self.classes:
@@ -101,7 +101,7 @@ class _Source:
 
 
 def _prepared(config: Config, epoch: Any, index: Any, fitted: tuple[Any, Any, Any, Any]) -> Batch:
-    """Give one example as the network learns from it in one epoch."""
+    """Returns one example as the network learns from it in one epoch."""
     section, key = config.transform, augmentation.key(config.seed, epoch, index)
     image, target_channels, boxes, weight = fitted
     if section.augment:
@@ -145,5 +145,5 @@ def _source(
 
 
 def _label(example: dict[str, Any]) -> Any:
-    """Give the first class of a frame, -1 for none."""
+    """Returns the first class of a frame, -1 for none."""
     return tf.concat([example["labels"], [-1]], 0)[0]

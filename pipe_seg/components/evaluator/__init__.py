@@ -24,7 +24,7 @@ def run(section: EvaluatorSection, *, model: Model, dataset: Dataset, split: str
     """Scores the exported ``model`` on a split, at each frame's own resolution.
 
     ``out`` gets ``scores.json``, ``frame_scores.npz`` and ``report.html``. The threshold is the model's unless the
-    section gives one. Where a split has contours, only they are scored: filled and refined boxes are no truth. Blessed
+    section sets one. Where a split has contours, only they are scored: filled and refined boxes are no truth. Blessed
     (approved for serving) means: scored against contours of at least ``min_scenes`` scenes, with an IoU of at least
     ``minimum_iou`` and above that of the filled boxes where there are boxes; never on rendered frames, on boxes cut out
     of frames, or on frames that the model learnt from.

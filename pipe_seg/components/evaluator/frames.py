@@ -55,7 +55,7 @@ class FrameResult:
 
 
 def judge(loaded: LoadedModel, example: dict[str, Any], threshold: float, component_area_px: int) -> FrameResult:
-    """Ask the model for one TFDS example and compare the answer with its mask."""
+    """Scores the model's prediction for one TFDS example against its mask."""
     probability = np.asarray(loaded.probability(example["image"]))
     mask = np.asarray(example["segmentation_mask"])[..., 0]
     claimed = (probability >= np.float32(threshold)).astype(np.uint8)
@@ -78,9 +78,9 @@ def judge(loaded: LoadedModel, example: dict[str, Any], threshold: float, compon
 
 
 def _near(probability: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give probabilities and truth around the defect: its bounding box, three times as large.
+    """Returns probabilities and truth around the defect: its bounding box, three times as large.
 
-    The rest of the frame is easy background, which flatters any calibration figure.
+    The rest of the frame is easy background, which makes any calibration figure look too good.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
@@ -98,7 +98,7 @@ def _largest_blob(claimed: np.ndarray) -> int:
 
 
 def _origin_iou(probability: np.ndarray, mask: np.ndarray, threshold: float) -> float:
-    """Give IoU as the original experiment counted it: at 704 x 512, nearest masks, 1 for empty frames."""
+    """Returns IoU as the original experiment counted it: at 704 x 512, nearest masks, 1 for empty frames."""
     small = cv2.resize(mask, ORIGIN_SIZE, interpolation=cv2.INTER_NEAREST) > 0
     claimed = cv2.resize(probability, ORIGIN_SIZE, interpolation=cv2.INTER_LINEAR) > threshold
     epsilon = 1e-6
@@ -106,7 +106,7 @@ def _origin_iou(probability: np.ndarray, mask: np.ndarray, threshold: float) -> 
 
 
 def _picture(image_bytes: bytes, mask: np.ndarray, claimed: np.ndarray) -> bytes:
-    """Give a JPEG of the frame with the truth outlined in green and the claim in red."""
+    """Returns a JPEG of the frame with the truth outlined in green and the prediction in red."""
     image = images.decode(image_bytes)
     images.outline(image, mask, TRUTH_COLOUR)
     images.outline(image, claimed, CLAIM_COLOUR)

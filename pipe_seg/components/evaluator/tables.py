@@ -102,7 +102,7 @@ def _operating_points(results: Sequence[FrameResult], section: EvaluatorSection)
 
 
 def _reliability(results: Sequence[FrameResult]) -> list[dict[str, float]]:
-    """Give, bin by bin, what was claimed around the defects and how often it was true."""
+    """Returns, per bin, the predicted probability around the defects and how often it was true."""
     probability, truth = (np.concatenate(parts) for parts in zip(*(r.calibration for r in results), strict=True))
     confidence, frequency, share = scores.reliability(probability, truth)
     names = ("probability", "frequency", "share")
@@ -154,7 +154,7 @@ def _anchors(results: Sequence[FrameResult], section: EvaluatorSection) -> dict[
 
 
 def _origin(results: Sequence[FrameResult]) -> dict[str, float]:
-    """Returns the original experiment's own definition, for comparison only: its Dice is derived from mean IoU."""
+    """Returns the original experiment's scores, for comparison only: its Dice is derived from mean IoU."""
     iou = float(np.mean([result.origin_iou for result in results]))
     return {"iou": iou, "dice": 2 * iou / (1 + iou)}
 

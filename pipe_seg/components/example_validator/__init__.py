@@ -25,13 +25,13 @@ class Anomaly:
     refused: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Returns plain values."""
         frames = [str(path) for path in self.frames]
         return {"kind": self.kind, "severity": self.severity, "what": str(self.problem), "frames": frames}
 
 
 def run(statistics: Statistics) -> list[Anomaly]:
-    """Give everything that is wrong or odd, errors first, in a fixed order."""
+    """Returns everything that is wrong or odd, errors first, in a fixed order."""
     found = [
         *_unusable(statistics),
         *(Anomaly("orphan", "error", problem) for problem in statistics.orphans),
@@ -79,7 +79,7 @@ def _odd(statistics: Statistics) -> Iterator[Anomaly]:
 
 
 def _copies(statistics: Statistics) -> Iterator[Anomaly]:
-    """Give the files of one content, and the frames that look alike under unrelated names."""
+    """Yields the files with equal content, and near duplicates under unrelated names."""
     crossing = {(link.first, link.second) for link in statistics.crossing()}
     alike: dict[tuple[str, int], list[int]] = defaultdict(list)
     for link in statistics.links:

@@ -28,7 +28,7 @@ TITLES = {
 
 
 def render(statistics: Statistics, anomalies: Sequence[Anomaly]) -> str:
-    """Give the HTML."""
+    """Returns the HTML."""
     environment = Environment(
         loader=PackageLoader("pipe_seg.components.example_validator"), autoescape=select_autoescape(default=True)
     )

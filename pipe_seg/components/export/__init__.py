@@ -1,4 +1,4 @@
-"""A trained model → a SavedModel: batch norm folded, weights frozen, operating point chosen and baked in."""
+"""A trained model → a SavedModel: batch norm folded, weights frozen, operating point included."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -41,8 +41,8 @@ def run(
     """Export ``trained`` with the operating point that is best on ``tuning``'s validation split.
 
     The threshold is that of the highest image-mean IoU, or of ``export.target_recall``; then the component size that
-    raises IoU is sought. What the configuration gives is taken as it is; where that comes from an earlier export, its
-    facts are ``before`` and say how it was chosen. What these frames chose, and which they are, is written down.
+    raises IoU is sought. What the configuration sets is taken as it is; where that comes from an earlier export,
+    ``before`` holds how it was chosen. What these frames chose, and which they are, is written down.
     ``out/saved_model`` answers the signatures ``serving_default`` and ``predict_bytes``; which precision it
     computes in is written into the artifact. ``formats`` (see ``portable``) come beside it.
     """
@@ -94,7 +94,7 @@ def run(
 
 
 def _chosen(config: Config, network: Answers, tuning: Dataset, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Give threshold and component size, how the threshold was chosen, and what validation chose; see ``run``."""
+    """Returns threshold, component size, how the threshold was chosen and what validation chose."""
     threshold, blob, recall = (
         config.evaluator.threshold,
         config.export.min_component_fraction,
@@ -122,7 +122,7 @@ def _chosen(config: Config, network: Answers, tuning: Dataset, before: Mapping[s
 
 
 def _frames(tuning: Dataset) -> dict[str, list[dict[str, Any]]]:
-    """Give frames of both splits to compare formats on."""
+    """Returns frames of both splits to compare formats on."""
     loaded = {split: examples.load(tuning.path, split).take(portable.FRAMES) for split in ("validation", "train")}
     return {split: list(frames.as_numpy_iterator()) for split, frames in loaded.items()}
 
@@ -134,7 +134,7 @@ def _scores(network: Answers, inference: InferenceOptions, tuning: Dataset) -> l
 
 
 def _best_component_fraction(config: Config, network: Answers, tuning: Dataset, threshold: float) -> float:
-    """Give the smallest of ``BLOBS`` with the highest image-mean IoU at ``threshold``."""
+    """Returns the smallest of ``BLOBS`` with the highest image-mean IoU at ``threshold``."""
     ious = {}
     for blob in BLOBS:
         frames = _scores(network, InferenceOptions.of(config, threshold, blob), tuning)
@@ -143,7 +143,7 @@ def _best_component_fraction(config: Config, network: Answers, tuning: Dataset, 
 
 
 def freeze(network: Any, size: tuple[int, int]) -> Answers:
-    """Give ``network`` as a function of constants: TensorFlow then casts and packs the weights once."""
+    """Returns ``network`` as a function of constants: TensorFlow casts and packs the weights once."""
     signature = [tf.TensorSpec((None, *size, 3), tf.float32, "image")]
     function = tf.function(lambda image: network(image, training=False), input_signature=signature)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)

@@ -1,7 +1,7 @@
 """The bare network in the formats of other runtimes, and how far its masks are from the SavedModel's.
 
-What is converted takes frames as fitted, (batch, height, width, 3) float32, RGB, 0…255, and gives logits
-(batch, height, width, 1); ``network.json`` says how the SavedModel asks it and what it does with the answer. The parity
+What is converted takes frames as fitted, (batch, height, width, 3) float32, RGB, 0…255, and returns logits
+(batch, height, width, 1); ``network.json`` records how the SavedModel calls it and uses its output. The parity
 is that of whole masks at the frames' own size: everything around the network stays the same.
 """
 
@@ -31,7 +31,7 @@ Frames = Mapping[str, Sequence[dict[str, Any]]]
 
 
 def check(name: str) -> None:
-    """Make sure that what writes and asks a format is installed.
+    """Raises unless the packages that write and run the formats are installed.
 
     Raises:
         ConfigError: it is not.
@@ -52,14 +52,14 @@ def write(
     frames: Frames,
     int8: bool,
 ) -> dict[str, dict[str, Any]]:
-    """Write formats into ``folder``, ask each for frames, and give file, parity and, of int8, what it costs, by format.
+    """Writes formats into ``folder``; returns file, parity and, of int8, its IoU loss, by format.
 
     Args:
         names: of ``WRITERS``.
         folder: where the files go.
         network: the Keras network.
         portable: the same in float32, folded and frozen, as the SavedModel holds it.
-        inference: how the SavedModel asks it.
+        inference: how the SavedModel calls it.
         frames: labelled frames by split; masks are compared on those of validation, then of training.
         int8: weights and activations in 8 bits, calibrated on training frames, judged on validation; LiteRT only.
 
@@ -91,21 +91,21 @@ def _mask(predictor: Predictor, example: Mapping[str, Any], threshold: float) ->
 
 
 def _iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Give the IoU of two masks; 1 of two empty ones."""
+    """Returns the IoU of two masks; 1 of two empty ones."""
     both = int((first & second).sum())
     iou = Counts(both, int(second.sum()) - both, int(first.sum()) - both).iou
     return image_mean([iou], "one")
 
 
 def _lost(exact: Predictor, other: Predictor, examples: Sequence[dict[str, Any]], threshold: float) -> float:
-    """Give by how much image-mean IoU against the labels falls."""
+    """Returns by how much image-mean IoU against the labels falls."""
     scores: list[list[FrameScore]] = [score_frames(asked.probability, examples) for asked in (exact, other)]
     before, after = (image_mean([frame.counts(threshold).iou for frame in frames], "skip") for frames in scores)
     return before - after
 
 
 def _fitted(examples: Sequence[dict[str, Any]], inference: InferenceOptions) -> Callable[[], Iterator[list[Any]]]:
-    """Give frames as the network sees them, to calibrate with."""
+    """Returns frames as the network sees them, to calibrate with."""
 
     def fitted() -> Iterator[list[Any]]:
         for example in examples:

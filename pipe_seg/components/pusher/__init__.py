@@ -23,7 +23,7 @@ def run(
     validator: InfraValidatorSection,
     unblessed: bool = False,
 ) -> PushedModel:
-    """Publishes ``model`` into ``section.store`` as the candidate; ``data`` is the dataset that it was tuned on.
+    """Publishes ``model``, tuned on the dataset ``data``, into ``section.store`` as the candidate.
 
     The infrastructure blessing is never waived: what does not load must not be served. ``unblessed``
     waives the evaluator's, and is written into the manifest.

@@ -1,4 +1,4 @@
-"""The model card: what a version is, how good it is, what it is not, and how to ask it."""
+"""The model card: what a version is, how good it is, what it is not, and how to call it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ MEGA = 1_000_000
 
 
 def render(model: Model, evaluation: Evaluation, infra: InfraBlessing, data: Dataset) -> str:
-    """Give the card as Markdown, as it lies in a version under the name ``NAME``."""
+    """Returns the card as Markdown, as it lies in a version under the name ``NAME``."""
     environment = Environment(
         loader=PackageLoader("pipe_seg.components.pusher"), autoescape=False, trim_blocks=True, lstrip_blocks=True
     )

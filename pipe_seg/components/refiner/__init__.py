@@ -55,12 +55,12 @@ def run(
     report: OnProgress,
     key: str | None = None,
 ) -> RefinedDataset:
-    """Writes a new version of the data sets in ``root`` with the training boxes refined, and a page about it.
+    """Writes a new version of the data sets in ``root``, training boxes refined, and a page about it.
 
     Args:
         section: The gates and the threshold.
         models: Exported models; several judge each other.
-        layouts: The data sets of ``root`` by name; ``pbs`` has to be there, ``ps`` tells the usual fill.
+        layouts: The data sets of ``root`` by name; ``pbs`` has to be there, ``ps`` sets the usual fill.
         root: The folder that holds them.
         out: The folder to make.
         report: Receives how many frames are done.
@@ -102,7 +102,7 @@ def prelabel(
     out: Path,
     report: OnProgress,
 ) -> int:
-    """Writes the ``number`` frames whose models agree least, for a person to correct; returns how many they are.
+    """Writes the ``number`` frames whose models agree least, for a person to correct; returns how many.
 
     Raises:
         ConflictError: ``out`` exists already.
@@ -119,7 +119,7 @@ def gates_of(section: RefinerSection, layouts: Mapping[str, Layout]) -> Gates:
 
 
 def _chosen(section: RefinerSection, models: Sequence[Model]) -> list[str]:
-    """Returns what validation frames chose of the models; those frames may be among the ones that are checked."""
+    """Returns what validation frames chose of the models; the check may use the same frames."""
     chosen = {name for model in models for name in model.chosen}
     return sorted(chosen if section.threshold is None else chosen - {"threshold"})
 
@@ -168,7 +168,7 @@ def write_prelabels(frames: Sequence[RefinedFrame], *, form: str, number: int, o
 
 
 def summary(frames: Sequence[RefinedFrame]) -> dict[str, dict[str, Any]]:
-    """Returns, for each class: boxes, how many were accepted or refused by which gate, the accepted ones' mean fill."""
+    """Returns, for each class: boxes, accepted ones and their mean fill, and refused ones by gate."""
     found = {}
     for label, name in enumerate(CLASS_NAMES):
         boxes = [p for frame in frames for p in frame.proposals if p.box.label == label]

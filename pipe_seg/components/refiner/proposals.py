@@ -1,4 +1,4 @@
-"""What models find in a frame's boxes, and the gates that it must pass to take the place of a filled box."""
+"""What models find in a frame's boxes, and the gates that it must pass to replace a filled box."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -87,7 +87,7 @@ class RefinedFrame:
 
 
 def usual_fill(contours: Layout | None) -> dict[int, tuple[float, float]]:
-    """Returns the range of the share of a box that is defect, for each class, from training frames with both.
+    """Returns, for each class, the range of the defect's share of a box in training frames with both.
 
     Half the least that was seen, and midway from the greatest to 1; 0.02 … 0.95 for a class that was never seen.
     Scenes that are held out do not count.

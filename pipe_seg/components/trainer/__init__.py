@@ -1,4 +1,4 @@
-"""Examples → a trained model and its log, under any ``tf.distribute`` strategy, from wherever it stands."""
+"""Examples → a trained model and its log, under any ``tf.distribute`` strategy; resumes."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def run(
 
     Args:
         config: the whole configuration; the recipe is that of ``data.name``.
-        examples: the training batches, of the size that ``global_batch_size`` gives.
+        examples: the training batches, of the size that ``global_batch_size`` returns.
         data: where the batches come from; the ``validation`` split of its contours is scored after every epoch,
             at the frames' own resolution, with the network in the form in which it will be exported.
         out: the folder to make; if it is there, all is done.
@@ -72,7 +72,7 @@ def run(
     Raises:
         ConfigError: ``init`` is of another network, or the checkpoints of another configuration, dataset or machine.
         DivergedError: numbers that are not finite, after going back once; the best epoch, if any, is in ``out``.
-        Interrupted: a signal ended it and nobody was there to ask; a checkpoint stands.
+        Interrupted: a signal ended it without a person to prompt; a checkpoint stands.
         MachineError: memory or disk did not suffice, or another worker is gone.
         RefusedError: there are checkpoints and not one is whole.
     """
@@ -112,7 +112,7 @@ def run(
 
 
 def _facts(config: Config, examples: TransformedExamples, data: TrainingData, strategy: Any) -> dict[str, Any]:
-    """Give what, beside the configuration, has to stay the same for a training to go on."""
+    """Returns what, beside the configuration, has to stay the same for a training to go on."""
     return {
         "precision": devices.precision(config.trainer.precision),
         "replicas": strategy.num_replicas_in_sync,
@@ -160,7 +160,7 @@ def key_of(config: Config, data: TrainingData, init: TrainedModel | None) -> str
     """Returns the key that two trainings share only if they learn the same thing.
 
     It covers the configuration, the frames of the training splits, the weights it starts from, and, where validation
-    chooses the epoch or contours tell how much of a box is defect, what they tell.
+    chooses the epoch or contours set how much of a box is defect, the frames of these.
     """
     section = config.model_dump(mode="json", exclude=NOT_LEARNT)
     learnt = data.name.split("+")
@@ -181,7 +181,7 @@ def _content(dataset: Dataset, split: str) -> str:
 
 @contextmanager
 def _memory_told(name: str, batch_size: int) -> Iterator[None]:
-    """Tell of memory that did not suffice in words of ours."""
+    """Raises our error where memory did not suffice."""
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
@@ -190,7 +190,7 @@ def _memory_told(name: str, batch_size: int) -> Iterator[None]:
 
 
 def global_batch_size(config: Config, name: str, strategy: Any, log: Callable[[str], None]) -> int:
-    """Give the batch over all replicas: that of the recipe, rounded up, and said, where it does not divide."""
+    """Returns the recipe's batch size over all replicas, rounded up, with a note, to divide evenly."""
     wanted = config.dataset(name).batch_size
     parts = strategy.num_replicas_in_sync * config.trainer.accumulate
     size: int = -(-wanted // parts) * parts
@@ -208,7 +208,7 @@ def prepare(seed: int, *, deterministic: bool) -> None:
 
 
 def _weights(section: ModelSection, init: TrainedModel | None) -> list[np.ndarray]:
-    """Give what training begins with: another run's weights, or an encoder that has seen photographs."""
+    """Returns what training begins with: another run's weights, or an encoder that has seen photographs."""
     network = models.build(section)
     if init is None:
         encoders.load(network, section)

@@ -32,7 +32,7 @@ TOO_MUCH = (MachineError.exit_code, -signal.SIGKILL, -signal.SIGABRT)
 
 
 def parts(config: Config, name: str, log: Callable[[str], None]) -> int:
-    """Give in how many equal parts, the fewest that fit, a batch of ``name``'s recipe has to be computed.
+    """Returns the fewest equal parts that a batch of ``name``'s recipe must be split into to fit.
 
     Raises:
         MachineError: not even one image at a time fits.
@@ -60,7 +60,7 @@ def parts(config: Config, name: str, log: Callable[[str], None]) -> int:
 
 
 def free_gib() -> float:
-    """Give the memory that this process may still take: what the machine has free, or less if its group has."""
+    """Returns the memory this process may still take: the machine's free memory or its group's, if less."""
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text("utf-8").splitlines())
     free = int(lines["MemAvailable"].split()[0]) * 1024
     try:

@@ -81,7 +81,7 @@ class Checkpoints:
     def restore(self) -> tuple[State, list[np.ndarray]] | None:
         """Fill the variables from the newest checkpoint that is whole; None where there never was one.
 
-        A damaged one is told of.
+        A damaged one is reported.
 
         Raises:
             RefusedError: there are checkpoints, and not one of them is whole.
@@ -132,7 +132,7 @@ class Checkpoints:
 
 
 def damage(path: Path) -> str | None:
-    """Say what is wrong with a checkpoint; None when every file is the one that was written."""
+    """Returns what is wrong with a checkpoint; None when every file is the one that was written."""
     try:
         told = json.loads((path / MANIFEST).read_text("utf-8"))
         there = disk.digest_tree(path)

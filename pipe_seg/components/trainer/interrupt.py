@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, then decide; a second signal means now, and nothing takes for ever."""
+"""Ctrl-C and SIGTERM: finish the step, then decide; a second signal ends it at once."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ Choice = Literal["continue", "leave", "stop"]
 
 
 class Interrupted(Exception):
-    """Training was told to end; ``exit_code`` is the shell's for the signal."""
+    """A signal ended training; ``exit_code`` is the shell's for the signal."""
 
     def __init__(self, exit_code: int) -> None:
         """Keep the exit code."""
@@ -29,7 +29,7 @@ class Interrupted(Exception):
 
 @dataclass
 class Watch:
-    """What has been asked for so far; ``pending`` from the signal until a person says to continue."""
+    """The signal received so far; ``pending`` from the signal until a person chooses to continue."""
 
     signal_number: int = 0
     pending: bool = False
@@ -39,9 +39,9 @@ class Watch:
         self.signal_number = number
 
     def choose(self, paused: Callable[[], AbstractContextManager[None]]) -> Choice:
-        """Say, between steps, how it goes on; ask a person if there is one.
+        """Returns, between steps, how training goes on; prompts a person if there is one.
 
-        ``paused`` gives a block in which the terminal is free for the question.
+        ``paused`` opens a block in which the terminal is free for the question.
 
         Raises:
             KeyboardInterrupt: the answer was to abort.

@@ -29,15 +29,15 @@ class Progress:
     union: float = 0.0
 
     def add(self, images: int, sums: np.ndarray) -> "Progress":
-        """Give the sums with one step's five numbers; adding step by step makes them the same however calls fell."""
+        """Returns the sums plus one step's five numbers; the result does not depend on steps per call."""
         return Progress(
             self.images + images, *(old + float(new) for old, new in zip(astuple(self)[1:], sums, strict=True))
         )
 
     def scores(self) -> dict[str, float]:
-        """Give mean ``loss``, image-mean ``iou`` and ``iou_pooled`` at the network's resolution; {} of no image.
+        """Returns mean ``loss``, image-mean ``iou`` and ``iou_pooled`` at network resolution; {} of no image.
 
-        No IoU of frames with boxes that only bound a defect: nobody says which pixels are right.
+        No IoU of frames with boxes that only bound a defect: no label marks which pixels are right.
         """
         if not self.images:
             return {}
@@ -112,7 +112,7 @@ class Loop:
         return float(self.rate(max(int(keras.ops.convert_to_numpy(self.optimizer.iterations)) - 1, 0)))
 
     def batches(self, examples: TransformedExamples, epoch: int, step: int) -> Any:
-        """Give the iterator of batches from ``step`` of ``epoch`` on; each replica gets its share of a batch."""
+        """Returns the iterator of batches from ``step`` of ``epoch`` on; replicas share each batch."""
         share = self.batch_size // self.strategy.num_replicas_in_sync // self.accumulate
 
         def here(context: Any) -> Any:
@@ -139,7 +139,7 @@ class Loop:
         return rows.stack()
 
     def _gradients(self, iterator: Any) -> tuple[Any, Any, Any]:
-        """Give the clipped gradient of one batch on every replica, whether all is finite, and the batch's sums."""
+        """Returns one batch's clipped gradient on every replica, whether all is finite, and its sums."""
         if self.accumulate == 1:
             gradients, sums = self.strategy.run(self._forward, args=next(iterator))
             total = self._sum(sums)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 @dataclass
 class Reporter:
-    """Counts images and says how it goes, on stderr."""
+    """Counts images and shows progress on stderr."""
 
     epochs: int
     steps: int
@@ -48,7 +48,7 @@ class Reporter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Take the bar away while a person is asked something."""
+        """Hides the bar while a person answers a prompt."""
         if self.bar:
             self.bar.stop()
         yield

@@ -1,4 +1,4 @@
-"""One training from wherever it stands: epochs, validation after each, checkpoints between, the best kept."""
+"""One training, resumable: epochs, validation after each, checkpoints between, the best kept."""
 
 import signal
 import time
@@ -31,7 +31,7 @@ class NotFiniteError(Exception):
 class Session:
     """Runs a training to its end, or to what ended it early.
 
-    ``state`` and ``best`` (the weights of the best epoch) say how far it came.
+    ``state`` and ``best`` (the weights of the best epoch) record how far it came.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Session:
             raise MachineError(Problem(checkpoints.folder, "other workers found another checkpoint", expected=cure))
 
     def run(self) -> Interrupted | DivergedError | None:
-        """Train; give what ended it early, if anything did."""
+        """Trains; returns what ended it early, if anything did."""
         with watching() as watch, reporting(self._recipe.epochs, self._examples.steps) as reporter:
             self._watch, self._reporter = watch, reporter
             try:
@@ -144,7 +144,7 @@ class Session:
         return f"{where}: loss, gradient or rate is not finite in the batch of {names}"
 
     def _agree(self, seconds: float) -> None:
-        """Hear what any process was told, how long a step takes, and whether the chief finds a checkpoint due.
+        """Shares every process's signal, the step time and whether the chief finds a checkpoint due.
 
         Raises:
             Interrupted: training ends here; a checkpoint stands.
@@ -162,7 +162,7 @@ class Session:
             self._save()
 
     def _listen(self) -> None:
-        """Do what this process was told, where it is alone."""
+        """Acts on this process's signal where it is the only process."""
         if self._workers.number > 1 or self._stopped:
             return
         choice = self._watch.choose(self._reporter.paused)
@@ -239,7 +239,7 @@ class Session:
 
 
 def _settings(config: Config, name: str) -> Mapping[str, Any]:
-    """Give the six values of the experiment, flat, for HParams."""
+    """Returns the six values of the experiment, flat, for HParams."""
     recipe = config.dataset(name)
     return {
         "dataset": name,

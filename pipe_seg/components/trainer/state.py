@@ -31,10 +31,10 @@ class State:
         return f"epoch-{self.epoch:06d}-step-{self.step:08d}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give what ``from_json`` takes."""
+        """Returns what ``from_json`` takes."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "State":
-        """Give the state that ``to_json`` was asked of."""
+        """Returns the state that ``to_json`` wrote."""
         return cls(**{**value, "progress": Progress(**value["progress"])})

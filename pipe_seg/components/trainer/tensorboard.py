@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class TensorBoardLogger:
-    """One run's events. What cannot be written is told once and does not stop a training."""
+    """One run's events. A failed write prints one warning and does not stop training."""
 
     def __init__(self, folder: Path | None) -> None:
         """Write under ``folder``; None writes nothing, for workers that are not the chief."""
@@ -96,7 +96,7 @@ def _write_start(folder: Path, step: int) -> None:
 
 
 def panel(image_bytes: bytes, mask: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Give frame | truth | prediction side by side, uint8 RGB, small enough for a page."""
+    """Returns frame | truth | prediction side by side, uint8 RGB, small enough for a page."""
     frame = images.decode(image_bytes)[..., ::-1]
     truth = np.repeat(mask * np.uint8(255), 3, -1)
     claim = np.repeat(np.round(probability * 255).astype(np.uint8)[..., None], 3, -1)
@@ -104,7 +104,7 @@ def panel(image_bytes: bytes, mask: np.ndarray, probability: np.ndarray) -> np.n
 
 
 def _curve(frames: Sequence[FrameScore]) -> Any:
-    """Give the PR curve of the pooled counts as TensorBoard's own summary."""
+    """Returns the PR curve of the pooled counts as TensorBoard's own summary."""
     stride = (len(frames[0].positives) - 1) // (CURVE_POINTS - 1)
     counts = [
         sum((frame.counts(k * stride / 1000) for frame in frames[1:]), frames[0].counts(k * stride / 1000))

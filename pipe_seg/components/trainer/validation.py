@@ -24,7 +24,7 @@ WATCHED_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Validated:
-    """What an epoch's network says: the frames' scores, pictures of the first ones, the frames without an answer."""
+    """An epoch's validation: scores, pictures of the first frames, the frames without an answer."""
 
     frames: list[FrameScore]
     panels: list[np.ndarray]
@@ -56,7 +56,7 @@ class Validation:
         """Take the network that is to be validated, ``average``, and the TFDS examples.
 
         Of what is done around it, threshold and component size are as configured; where ``auto`` chooses them after
-        training, no claim is taken back yet.
+        training, no predicted pixel is removed yet.
         """
         self._average = average
         self._folded = folding.fold(config.model, average, precision=devices.precision(config.export.precision))

@@ -38,7 +38,7 @@ class Workers:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Tell, in words of ours, of another worker that is gone.
+        """Raises our error where another worker is gone.
 
         Raises:
             MachineError: it is, and what the block was doing together cannot be finished.
@@ -53,12 +53,12 @@ class Workers:
             raise MachineError(Problem(f"worker {self.index}", what, expected=cure)) from error
 
     def share(self, number: int) -> range:
-        """Give this worker's part of ``number`` things in a row; the chief's comes first."""
+        """Returns this worker's part of ``number`` things in a row; the chief's comes first."""
         bounds = np.linspace(0, number, self.number + 1).round().astype(int)
         return range(bounds[self.index], bounds[self.index + 1])
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Give the sum over workers of ``values``, float64 and of one shape everywhere."""
+        """Returns the sum over workers of ``values``, float64 and of one shape everywhere."""
         if self.number == 1:
             return values
         local = self._strategy.num_replicas_in_sync // self.number
@@ -74,7 +74,7 @@ class Workers:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, spread, axis=None)
 
     def text(self, text: str) -> str:
-        """Give the chief's ``text`` to everyone."""
+        """Returns the chief's ``text`` on every worker."""
         letters = np.zeros(LONGEST_TEXT)
         coded = text.encode() if self.chief else b""
         letters[: len(coded)] = list(coded)
