@@ -122,8 +122,12 @@ def test_a_recipe_is_one_run_folder(undisturbed: Place) -> None:
     assert Run(run.path / "stages" / "2_draw").info["dataset"] == "ps/default"
     assert info["init_key"] == Run(run.path / "stages" / "4_find").trained.key
     own = datasets.data_of(run)
-    assert own.datasets["pbs"].card["splits"]["train"]["refined_boxes"] > 0
-    assert datasets.source_of(run).datasets["pbs"].card["splits"]["train"]["refined_boxes"] == 0
+    assert Path(info["manual_dir"]).parent.name == "refiner"
+    assert {name: dataset.key for name, dataset in own.datasets.items()} == {
+        name: dataset["key"] for name, dataset in info["datasets"].items()
+    }
+    assert Path(info["source"]["manual_dir"]) == undisturbed.root / "frames"
+    assert datasets.source_of(run).key == info["source_key"]
 
 
 def test_the_same_command_again_finds_it_finished(undisturbed: Place) -> None:
