@@ -39,6 +39,12 @@ class ArtifactStore:
         with suppress(OSError):
             lock.rmdir()  # a process that still waits holds the removed folder; at worst both make the same artifact
 
+    def tidy(self, artifact: Path) -> None:
+        """Removes what a process that was killed while it made this artifact left beside it."""
+        disk.remove_leftovers(artifact.parent, artifact.name)
+        with suppress(OSError):
+            (self.root / "locks" / artifact.name).rmdir()
+
     def refer(self, artifact: Path, run: Path) -> None:
         """Notes that a run uses an artifact of this store.
 

@@ -53,6 +53,7 @@ def run(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bo
         with store.making(key, lambda: log.warning("another process builds this dataset: waiting")):
             if not target.is_dir():
                 _build(section, name, inputs, key, target, manual_dir, rendered=rendered)
+    store.tidy(target)
     with contextlib.suppress(OSError):
         target.touch()  # in use now: `data prune` spares it
     return Dataset(target)

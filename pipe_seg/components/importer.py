@@ -95,7 +95,7 @@ def _written(order: Order, path: Path, found: Source, taken: Sequence[ImportedFr
 
 
 def _signed(taken: list[ImportedFrame], found: Source, order: Order) -> list[ImportedFrame]:
-    """Marks whether a person changed what a model drew, on the frames that it drew on."""
+    """Returns the frames; prelabelled ones are marked as drawn by the model or changed by a person."""
     listed = order.prelabels or found.root / prelabels.NAME
     if not (order.prelabels or listed.is_file()):
         return taken

@@ -54,7 +54,7 @@ def _row(title: str, frames: Sequence[Frame], per_class: int, section: Transform
 
 
 def _tiles(frame: Frame, section: TransformSection, seed: int) -> Iterator[np.ndarray]:
-    """Returns three pictures of one frame, BGR."""
+    """Yields three pictures of one frame, BGR."""
     size = (section.image_height_px, section.image_width_px)
     pixels = images.decode(frame.image)
     yield _drawn(pixels, frame.segmentation_mask, frame)

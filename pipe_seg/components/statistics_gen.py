@@ -171,7 +171,7 @@ def _look(grey: np.ndarray) -> Descriptor | None:
 
 
 def _oddities(waiting: FrameFile, frame: Frame, drawn: Annotation) -> list[str]:
-    """Yields what is doubtful about labels that can be used."""
+    """Returns what is doubtful about labels that can be used."""
     told = [
         f"contour of {CLASS_NAMES[shape.label]} crosses itself"
         for shape in drawn.polygons

@@ -103,7 +103,7 @@ def test_a_run_that_a_signal_ended_is_resumed_to_the_same_weights(tmp_path: Path
         assert process.wait(timeout=10) == 130, (tmp_path / "log").read_text()
     run = last(tmp_path / "runs")
     assert not (run / "trainer").exists()
-    assert f"to go on: python cli.py train --resume {run}" in (tmp_path / "log").read_text()
+    assert f"to continue: python cli.py train --resume {run}" in (tmp_path / "log").read_text()
 
     again = ["train", "--runs", tmp_path / "runs", "--resume"]
     done = cli(*again, "last", *TINY_FLAGS, "-s", "ps.epochs=13", "-s", "trainer.steps_per_call=1", code=2, **data)

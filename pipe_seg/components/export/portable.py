@@ -34,7 +34,7 @@ def check(name: str) -> None:
     """Raises unless the packages that write and run the formats are installed.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: one is missing.
     """
     missing = [package for package in PACKAGES[name] if importlib.util.find_spec(package) is None]
     if missing:

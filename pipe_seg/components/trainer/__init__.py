@@ -160,7 +160,7 @@ def key_of(config: Config, data: TrainingData, init: TrainedModel | None) -> str
     """Returns the key that two trainings share only if they learn the same thing.
 
     It covers the configuration, the frames of the training splits, the weights it starts from, and, where validation
-    chooses the epoch or contours set how much of a box is defect, the frames of these.
+    chooses the epoch or contours set how much of a box is defect, those frames or that share.
     """
     section = config.model_dump(mode="json", exclude=NOT_LEARNT)
     learnt = data.name.split("+")

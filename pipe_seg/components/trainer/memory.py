@@ -10,7 +10,7 @@ def keep_freed() -> None:
     """Have glibc keep up to 256 MiB of freed blocks; another C library is left as it is.
 
     tf.data's iterators over replicas set ``M_TRIM_THRESHOLD``, which also ends the growth of the size from which glibc
-    maps each block separately: every large tensor of every step would be mapped, zeroed page by page and unmapped.
+    asks the kernel for each block: every large tensor of every step would be mapped, zeroed page by page and unmapped.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if not mallopt:
