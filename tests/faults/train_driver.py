@@ -51,7 +51,7 @@ class Bench:
         self.root, self.run = root, root / "run"
         self.settings = tiny_training.settings(*overrides)
         assert wait(fork(lambda: tiny_training.build(manual_dir, root / "tfds"))) == 0
-        self.dataset = tiny_training.Dataset(next((root / "tfds/ps/default").glob("[0-9]*")))
+        self.dataset = tiny_training.Dataset(next((root / "tfds/pipe_seg/example_gen").glob("[0-9a-f]*")))
         started = time.monotonic()
         assert wait(self.start(nothing)) == 0
         self.seconds = time.monotonic() - started
