@@ -64,8 +64,8 @@ def locked(folder: Path, wait: Callable[[], None] = lambda: None) -> Iterator[No
 def scratch(target: Path) -> Iterator[Path]:
     """Yields an empty folder beside ``target`` that no other process uses; removes it afterwards.
 
-    The folder is locked while this process lives, so that what a killed process left behind can be told apart from
-    what another process is writing; leftovers for the same target are removed here.
+    The folder is locked while this process lives, so that leftovers of a killed process differ from what
+    another process is writing; leftovers for the same target are removed here.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent, target.name)

@@ -33,7 +33,7 @@ SETTINGS = (
 
 
 def settings(*overrides: str) -> Config:
-    """Give the configuration: dropout, augmentation, shuffle, early stopping, bfloat16, two replicas."""
+    """Returns the configuration: dropout, augmentation, shuffle, early stopping, bfloat16, two replicas."""
     return config.load(None, (*SETTINGS, *overrides), unlock=True)
 
 
@@ -78,7 +78,7 @@ def train(
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:
-    """Give every array in the weights that a run keeps, by name."""
+    """Returns every array in the weights that a run keeps, by name."""
     found: dict[str, np.ndarray] = {}
     with h5py.File(run / "trainer" / "weights.weights.h5") as file:
         file.visititems(
@@ -88,7 +88,7 @@ def weights(run: Path) -> dict[str, np.ndarray]:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """Give what has to come out the same: a digest of every weight, the history, the best metric."""
+    """Returns what has to come out the same: a digest of every weight, the history, the best metric."""
     digest = hashlib.sha256()
     for name, value in weights(run).items():
         assert np.isfinite(value).all(), name

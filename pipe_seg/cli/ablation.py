@@ -6,16 +6,21 @@ from pathlib import Path
 
 import click
 
-from pipe_seg import disk
+from pipe_seg import config, disk
 from pipe_seg.cli import options, quiet
 from pipe_seg.pipeline import runs as run_folder
 
-PLANS = "folds, split, rendered, rendered-exact"
+PLANS = ", ".join(config.shipped("ablations"))
 
 
 @click.command()
 @click.option(
-    "--plan", "source", metavar="NAME|FILE", default="folds", show_default=True, help=f"One of {PLANS}, or a file."
+    "--plan",
+    "source",
+    metavar="NAME|FILE",
+    default="folds",
+    show_default=True,
+    help=f"One of {PLANS}, or a file.",
 )
 @options.manual_dir
 @click.option(

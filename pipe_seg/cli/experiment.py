@@ -10,8 +10,7 @@ from pipe_seg.cli import options, quiet, results, upload
 from pipe_seg.cli.train import load
 from pipe_seg.config import Config, locked_fields, value_of
 from pipe_seg.errors import ConfigError, InputDataError, Problem
-from pipe_seg.pipeline import datasets, models, recipe, runner
-from pipe_seg.pipeline import runs as run_folder
+from pipe_seg.pipeline import comparison, datasets, models, recipe, runner
 from pipe_seg.pipeline.runner import Request
 from pipe_seg.pipeline.runs import PERSON, Run
 from pipe_seg.schema import FOLDERS
@@ -103,7 +102,7 @@ def beside_best(run: Run, runs: Path) -> str:
     scores = run.scores
     if scores is None or scores["headline"]["iou"]["value"] is None:
         return "no score to compare"
-    best, words = run_folder.previous_best(runs, run), results.rendered(scores)
+    best, words = comparison.previous_best(runs, run), results.rendered(scores)
     if best is None:
         return "best yet   no earlier run on these frames"
     earlier, iou = best

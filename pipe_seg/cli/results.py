@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipe_seg.artifacts import Artifact
-from pipe_seg.errors import MachineError, invocation
+from pipe_seg.errors import invocation
+from pipe_seg.pipeline.frames import crop_source
 from pipe_seg.pipeline.runs import Run
 
 PIPED_WIDTH = 250
@@ -41,7 +41,7 @@ def headline(scores: dict[str, Any]) -> str:
     """Returns the lines on IoU and Dice, with the word *rendered* where it belongs."""
     words = rendered(scores)
     held_out = "" if scores.get("n_learnt") else "held-out "
-    truth = "filled boxes" if scores["truth"] == "box" else f"{held_out}contours"
+    truth = {"contour": f"{held_out}contours", "box": "filled boxes"}.get(scores["truth"], "refined boxes")
     truth += ", each in a box cut out of its frame" if scores.get("cropped") else ""
     parts = "  ".join(
         f"{words}{title} {_interval(scores['headline'][key])}" for title, key in (("IoU", "iou"), ("Dice", "dice"))
@@ -69,23 +69,10 @@ def next_steps(run: Run, runs: Path) -> str:
     steps: list[tuple[object, ...]] = [("tensorboard", *where), ("predict", run.path, "IMAGES", "--out", "predictions")]
     if dataset == "pbs" and "request" not in run.info:
         preset = [] if run.info["preset"] in ("default", "quick") else ["--preset", run.info["preset"]]
-        folder = [] if rendered_only(run) else ["--manual-dir", run.info["manual_dir"]]
+        folder = [] if run.rendered else ["--manual-dir", run.info["manual_dir"]]
         steps.insert(0, ("train", "--dataset", "ps", *preset, *folder, "--init", run.path, *where))
     steps.append(("upload", run.path))
     return "\n".join(f"{'next' if index == 0 else '':<11}{invocation(*step)}" for index, step in enumerate(steps))
-
-
-def rendered_only(run: Run) -> bool:
-    """Returns whether all frames of a run were rendered."""
-    return all(dataset["rendered"] for dataset in run.info["datasets"].values())
-
-
-def crop_source(folder: Path) -> Path | None:
-    """Returns the folder of frames that ``data crop`` cut a folder from; None where nothing is recorded."""
-    try:
-        return Path(Artifact(folder).record["details"]["source"]).parent
-    except (MachineError, KeyError, TypeError):
-        return None
 
 
 def _interval(score: dict[str, float | None]) -> str:
@@ -101,12 +88,11 @@ def operating_point(point: dict[str, Any]) -> str:
         name: "–" if point[name] is None else f"{point[name]:.1%}"
         for name in ("recall", "precision", "false_positive_rate")
     }
-    told = (
+    found = (
         f"p ≥ {point['threshold']:.3f}: finds {shares['recall']} of the defect's pixels, {shares['precision']} of the"
     )
-    return (
-        f"{told} claims are right, IoU {text(point['iou'])}, {shares['false_positive_rate']} of the background claimed"
-    )
+    rate = f"{shares['false_positive_rate']} of the background predicted positive"
+    return f"{found} predictions are right, IoU {text(point['iou'])}, {rate}"
 
 
 def text(value: Any) -> str:

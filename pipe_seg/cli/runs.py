@@ -8,6 +8,7 @@ import click
 
 from pipe_seg.cli import options, results
 from pipe_seg.errors import PipeSegError, invocation
+from pipe_seg.pipeline import comparison
 from pipe_seg.pipeline import runs as run_folder
 from pipe_seg.pipeline.runs import Run
 
@@ -61,7 +62,7 @@ def show(run: str, runs: Path, as_json: bool) -> None:
 def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
     """Show what differs between two runs in configuration, code, machine, data, training and scores."""
     a, b = (run_folder.find_run(reference, runs) for reference in (first, second))
-    differences = run_folder.compare(a, b)
+    differences = comparison.compare(a, b)
     if as_json:
         click.echo(json.dumps(differences))
         return

@@ -117,8 +117,6 @@ def _run_recipe(
     else:
         wanted = recipe.load(str(name))
         request = Request(wanted, _preset(preset, wanted, manual_dir), overrides, unlock, manual_dir, person)
-    for stage in request.recipe.stages:
-        request.settings(stage)
     quiet.tensorflow()
     return runner.run(request, runs_dir=runs, log=options.log, resume=again)
 

@@ -16,7 +16,16 @@ from pipe_seg.config.choices import (
     Tversky,
     WeightedBce,
 )
-from pipe_seg.config.loading import differences, load, locked_fields, presets, read_yaml, value_of
+from pipe_seg.config.loading import (
+    differences,
+    find_shipped,
+    load,
+    locked_fields,
+    presets,
+    read_yaml,
+    shipped,
+    value_of,
+)
 from pipe_seg.config.sections import (
     Config,
     CropperSection,
@@ -66,9 +75,11 @@ __all__ = [
     "Tversky",
     "WeightedBce",
     "differences",
+    "find_shipped",
     "load",
     "locked_fields",
     "presets",
     "read_yaml",
+    "shipped",
     "value_of",
 ]

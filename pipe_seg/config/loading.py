@@ -130,20 +130,32 @@ def value_of(config: Config, key: str) -> Any:
 
 def presets() -> list[str]:
     """Returns the names of the presets that come with the project."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return shipped("presets")
+
+
+def shipped(kind: str) -> list[str]:
+    """Returns the names of the ``presets``, ``recipes`` or ``ablations`` that come with the project."""
+    return sorted(path.stem for path in (PACKAGE / kind).glob("*.yaml"))
+
+
+def find_shipped(kind: str, source: str | Path) -> Path:
+    """Returns the YAML file of a shipped name, or the file at a path.
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    path = PACKAGE / kind / f"{source}.yaml" if str(source) in shipped(kind) else Path(source)
+    if path.is_file():
+        return path
+    if kind == "presets":
+        what, names = "no such configuration", f"the presets: {', '.join(['default', *shipped(kind)])}"
+    else:
+        what, names = f"no such {kind.removesuffix('s')}", ", ".join(shipped(kind))
+    raise ConfigError(Problem(source, what, expected=f"a YAML file or one of {names}"))
 
 
 def _resolve(source: str | Path | None) -> Path | None:
-    if source is None or str(source) == "default":
-        return None
-    named = PRESETS / f"{source}.yaml"
-    if str(source) in presets():
-        return named
-    path = Path(source)
-    if path.is_file():
-        return path
-    expected = f"a YAML file or one of the presets: {', '.join(['default', *presets()])}"
-    raise ConfigError(Problem(path, "no such configuration", expected=expected))
+    return None if source is None or str(source) == "default" else find_shipped("presets", source)
 
 
 class _Loader(yaml.SafeLoader):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from pipe_seg import config
 from pipe_seg.artifacts import Artifact, Dataset
@@ -24,7 +24,6 @@ from pipe_seg.pipeline.recipe import NAME, Recipe, Stage
 from pipe_seg.pipeline.runner import Request
 from pipe_seg.pipeline.runs import Run
 
-ABLATIONS = Path(config.__file__).parent / "ablations"
 PERSON = "ablation"
 Log = Callable[[str], None]
 
@@ -100,25 +99,14 @@ class Result:
     threshold: float
 
 
-def names() -> list[str]:
-    """Returns the names of the ablations that come with the project."""
-    return sorted(path.stem for path in ABLATIONS.glob("*.yaml"))
-
-
 def load(source: str) -> Plan:
     """Returns a plan by its name, or from a YAML file.
 
     Raises:
         ConfigError: There is none, it cannot be read, or it is not a plan.
     """
-    path = ABLATIONS / f"{source}.yaml" if source in names() else Path(source)
-    if not path.is_file():
-        raise ConfigError(Problem(source, "no such plan", expected=f"a YAML file or one of {', '.join(names())}"))
-    content, _ = config.read_yaml(path)
-    try:
-        return Plan.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(*recipe.problems(error, path)) from error
+    path = config.find_shipped("ablations", source)
+    return recipe.validated(Plan, config.read_yaml(path)[0], path)
 
 
 def trainings(plan: Plan) -> Iterator[Training]:

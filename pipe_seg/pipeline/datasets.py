@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipe_seg import disk
 from pipe_seg.artifact_store import ArtifactStore
 from pipe_seg.artifacts import Dataset
 from pipe_seg.config import Config
@@ -12,10 +13,8 @@ from pipe_seg.errors import ConfigError, ConflictError, InputDataError, Problem
 from pipe_seg.pipeline.runs import Run, list_runs
 from pipe_seg.schema import FOLDERS
 
-if TYPE_CHECKING:
-    pass
-
 MANUAL_DIR = Path("datasets")
+RENDERED_NOTE = "the embedded rendered sample is used, whose scores prove nothing"
 Log = Callable[[str], None]
 
 
@@ -34,7 +33,7 @@ def examples(settings: Config, name: str, manual_dir: Path | None, log: Log) -> 
     """
     rendered = uses_rendered(name, manual_dir)
     if rendered:
-        log(f"{name}: no frames in {MANUAL_DIR}/; the embedded rendered sample is used, whose scores prove nothing")
+        log(f"{name}: {RENDERED_NOTE}")
     return _built(settings, name, manual_dir or MANUAL_DIR, rendered=rendered)
 
 
@@ -74,7 +73,7 @@ def training_data(
     if "ps" not in wanted:
         log(f"{folder} is missing: scores are against filled boxes, not contours")
     if rendered:
-        log(f"{name}: the embedded rendered sample is used, whose scores prove nothing")
+        log(f"{name}: {RENDERED_NOTE}")
     base = manual_dir or MANUAL_DIR
     return TrainingData(name, {other: _built(settings, other, base, rendered=rendered) for other in wanted})
 
@@ -169,8 +168,6 @@ def prune(settings: Config, runs: Path, *, dry_run: bool) -> list[tuple[Path, in
         runs: Runs in this folder count even if they were moved here.
         dry_run: Only list.
     """
-    from pipe_seg import disk
-
     store = ArtifactStore(settings.example_gen.data_dir)
     keys = {key for run in list_runs(runs) for key in run.keys}
     found = [

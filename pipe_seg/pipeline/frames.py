@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipe_seg import disk
-from pipe_seg.artifacts import Dataset, Model
+from pipe_seg.artifacts import Artifact, Dataset, Model
 from pipe_seg.config import Config, CropperSection, RefinerSection
-from pipe_seg.errors import ConfigError, ConflictError, Problem
+from pipe_seg.errors import ConfigError, ConflictError, MachineError, Problem
 from pipe_seg.pipeline import datasets
 from pipe_seg.progress import OnProgress
 from pipe_seg.schema import FOLDERS
@@ -207,3 +207,11 @@ def preview(
         layout = others[-1].layout if others else dataset.layout
         frames = (frame.read() for frame in layout.frames("train"))
     return component.run(settings.transform, frames=frames, per_class=per_class, seed=settings.seed, out=out)
+
+
+def crop_source(folder: Path) -> Path | None:
+    """Returns the folder of frames that ``data crop`` cut a folder from; None where nothing is recorded."""
+    try:
+        return Path(Artifact(folder).record["details"]["source"]).parent
+    except (MachineError, KeyError, TypeError):
+        return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -10,8 +10,9 @@ from pipe_seg import config
 from pipe_seg.config import Config, Section
 from pipe_seg.errors import ConfigError, Problem
 
-RECIPES = Path(config.__file__).parent / "recipes"
 NAME = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$", max_length=40)]
+
+Plan = TypeVar("Plan", bound=Section)
 
 
 class Stage(Section):
@@ -84,7 +85,7 @@ class Recipe(Section):
 
 def names() -> list[str]:
     """Returns the names of the recipes that come with the project."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    return config.shipped("recipes")
 
 
 def load(source: str) -> Recipe:
@@ -93,26 +94,19 @@ def load(source: str) -> Recipe:
     Raises:
         ConfigError: There is none, it cannot be read, or it is not a recipe.
     """
-    path = RECIPES / f"{source}.yaml" if source in names() else Path(source)
-    if not path.is_file():
-        raise ConfigError(Problem(source, "no such recipe", expected=f"a YAML file or one of {', '.join(names())}"))
+    path = config.find_shipped("recipes", source)
     content, _ = config.read_yaml(path)
-    return parse({"name": path.stem, **content}, path)
+    return validated(Recipe, {"name": path.stem, **content}, path)
 
 
-def parse(content: Mapping[str, Any], path: Path) -> Recipe:
-    """Returns the recipe that a mapping describes; errors name ``path``.
+def validated(kind: type[Plan], content: Mapping[str, Any], path: Path) -> Plan:
+    """Returns the recipe or plan that a mapping describes; errors name ``path``.
 
     Raises:
-        ConfigError: It is not a recipe.
+        ConfigError: It is none.
     """
     try:
-        return Recipe.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(*problems(error, path)) from error
-
-
-def problems(error: ValidationError, path: Path) -> list[Problem]:
-    """Returns one problem for each of pydantic's."""
-    faults = ((".".join(str(part) for part in fault["loc"]), fault["msg"]) for fault in error.errors())
-    return [Problem(path, f"{key}: {what}".removeprefix(": ")) for key, what in faults]
+        faults = ((".".join(str(part) for part in fault["loc"]), fault["msg"]) for fault in error.errors())
+        raise ConfigError(*(Problem(path, f"{key}: {what}".removeprefix(": ")) for key, what in faults)) from error

@@ -20,10 +20,11 @@ from pipe_seg import disk
 from pipe_seg.artifacts import RECORD, Artifact
 from pipe_seg.config import Config
 from pipe_seg.data.training_data import TrainingData
-from pipe_seg.errors import PROGRAM_VARIABLE, ConflictError, MachineError, PipeSegError, Problem, program
+from pipe_seg.errors import PROGRAM_VARIABLE, MachineError, PipeSegError, program
 from pipe_seg.pipeline import datasets, runs
 from pipe_seg.pipeline.recipe import Recipe, Stage
 from pipe_seg.pipeline.runs import Run
+from pipe_seg.schema import JOINT
 
 Log = Callable[[str], None]
 PROGRAM = (sys.executable, "-m", pipe_seg.__name__)
@@ -111,7 +112,7 @@ def run(
         log(f"{begun.path} is this very training, finished; -s seed=N makes another")
         return begun
     made = begun or _new(request, data, runs_dir)
-    with disk.locked(made.path, partial(_refuse_second, made)):
+    with disk.locked(made.path, partial(runs.refuse_second, made)):
         log(f"run {made.path}")
         if begun:
             runs.resumed(made)
@@ -123,8 +124,7 @@ def run(
 def request_of(run_: Run, manual_dir: Path | None) -> Request:
     """Returns the request that a run was made for, with another folder of the same frames if one is given."""
     info, then = run_.info, run_.info["request"]
-    rendered = all(dataset["rendered"] for dataset in info["source"]["datasets"].values())
-    folder = None if rendered else manual_dir or Path(info["source"]["manual_dir"])
+    folder = None if run_.rendered else manual_dir or Path(info["source"]["manual_dir"])
     recipe = Recipe.model_validate(then["recipe"])
     return Request(recipe, then["preset"], tuple(then["overrides"]), then["unlock"], folder, info["name"])
 
@@ -132,7 +132,7 @@ def request_of(run_: Run, manual_dir: Path | None) -> Request:
 def _source(request: Request, log: Log) -> TrainingData:
     """Returns the user's frames as the recipe reads them: all that stages learn from, and the contours."""
     wanted = {name for stage in request.recipe.stages for name in (stage.dataset or "").split("+") if name}
-    name = "pbs+ps" if wanted == {"pbs", "ps"} else next(iter(wanted))
+    name = JOINT if len(wanted) > 1 else next(iter(wanted))
     settings = request.settings(request.last)
     return datasets.training_data(settings, name, request.manual_dir, log, rendered=request.recipe.rendered)
 
@@ -146,10 +146,6 @@ def _new(request: Request, data: TrainingData, runs_dir: Path) -> Run:
     )
     datasets.refer(settings, data, made.path)
     return made
-
-
-def _refuse_second(run_: Run) -> None:
-    raise ConflictError(Problem(run_.path, "another process trains this run", expected="wait for it, or another run"))
 
 
 def folder_of(run_: Run, recipe: Recipe, number: int) -> Path:

@@ -13,12 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipe_seg import config, disk
 from pipe_seg.artifacts import Evaluation, InfraBlessing, Model, TrainedModel
 from pipe_seg.config import Config
-from pipe_seg.errors import ConfigError, MachineError, PipeSegError, Problem
+from pipe_seg.errors import ConfigError, ConflictError, MachineError, PipeSegError, Problem
 
 PERSON = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "opencv-python-headless")
@@ -86,6 +84,12 @@ class Run:
         if not isinstance(found, dict) or "dataset" not in found:
             raise MachineError(Problem(path, "is not the record of a run", expected="a whole run"))
         return found
+
+    @property
+    def rendered(self) -> bool:
+        """Whether all frames that it began with were rendered."""
+        info = self.info
+        return all(dataset["rendered"] for dataset in info.get("source", info)["datasets"].values())
 
     @property
     def scores(self) -> dict[str, Any] | None:
@@ -193,6 +197,15 @@ def find_unfinished(reference: str, runs: Path) -> Run:
     return run
 
 
+def refuse_second(run: Run) -> None:
+    """Raises because another process holds a run's folder.
+
+    Raises:
+        ConflictError: Always.
+    """
+    raise ConflictError(Problem(run.path, "another process trains this run", expected="wait for it, or another run"))
+
+
 def newest_like(runs: Path, begun: Mapping[str, Any], settings: Config | None = None) -> Run | None:
     """Returns the newest run whose ``run.json`` holds all of ``begun``, with this configuration if given."""
     for run in reversed(list_runs(runs)):
@@ -263,44 +276,3 @@ def run_of(model: Model) -> Run | None:
 def list_runs(runs: Path) -> list[Run]:
     """Returns the runs in a folder, oldest first; damaged ones too."""
     return [Run(path.parent) for path in sorted(runs.glob("*/run.json"))]
-
-
-def compare(first: Run, second: Run) -> dict[str, dict[str, tuple[Any, Any]]]:
-    """Returns what differs between two runs, by part (config, run, data, training, scores) and dotted key."""
-    parts = [_parts(run) for run in (first, second)]
-    return {part: config.differences(parts[0][part], parts[1][part]) for part in parts[0]}
-
-
-def _parts(run: Run) -> dict[str, dict[str, Any]]:
-    info = run.info
-    data = {key: info.pop(key, None) for key in ("dataset", "manual_dir", "data_key", "datasets")}
-    trained = run.trained.record["details"] if run.trained.path.is_dir() else {}
-    return {
-        "config": yaml.safe_load((run.path / "config.yaml").read_text("utf-8")),
-        "run": {**info, "command": " ".join(info.get("command", []))},
-        "data": {**data, **info.pop("data", {})},
-        "training": {key: value for key, value in trained.items() if key != "data_key"},
-        "scores": _headline(run),
-    }
-
-
-def _headline(run: Run) -> dict[str, Any]:
-    scores = run.scores or {}
-    return {key: value["value"] for key, value in scores.get("headline", {}).items()} | {
-        "cropped": scores.get("cropped", False)
-    }
-
-
-def previous_best(runs: Path, but: Run) -> tuple[Run, float] | None:
-    """Returns the run with the highest ``iou`` on the frames that ``but`` was scored on, and that ``iou``."""
-    own = but.scores or {}
-    scored = []
-    for run in list_runs(runs):
-        try:
-            scores = run.scores
-        except PipeSegError:
-            continue
-        same = scores and all(scores.get(key) == own.get(key) for key in ("dataset_key", "split", "empty"))
-        if run.path != but.path and scores and same and scores["headline"]["iou"]["value"]:
-            scored.append((run, float(scores["headline"]["iou"]["value"])))
-    return max(scored, key=lambda pair: pair[1], default=None)

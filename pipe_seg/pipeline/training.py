@@ -10,7 +10,7 @@ from pipe_seg import disk
 from pipe_seg.artifacts import Dataset
 from pipe_seg.config import Config
 from pipe_seg.data.training_data import TrainingData, image_kind
-from pipe_seg.errors import ConfigError, ConflictError, MachineError, Problem
+from pipe_seg.errors import ConfigError, MachineError, Problem
 from pipe_seg.pipeline import datasets, models, runs
 from pipe_seg.pipeline.runs import Run
 
@@ -55,7 +55,7 @@ def train(
         if workers.chief:
             begun = _begun(settings, data, init, runs_dir, resume)
             run = begun or _new(settings, data, init, runs_dir, person, manual_dir)
-            held.enter_context(disk.locked(run.path, partial(_refuse_second, run)))
+            held.enter_context(disk.locked(run.path, partial(runs.refuse_second, run)))
             if begun:
                 runs.resumed(run)
             log(f"run {run.path}")
@@ -173,10 +173,6 @@ def _shared(run: Run | None, data: TrainingData, workers: "Workers") -> Run:
         cure = "one --runs folder and one dataset that all workers share"
         raise MachineError(Problem(chiefs, "not the chief's run, or not the chief's data", expected=cure))
     return run or Run(chiefs)
-
-
-def _refuse_second(run: Run) -> None:
-    raise ConflictError(Problem(run.path, "another process trains this run", expected="wait for it, or another run"))
 
 
 def parts_that_fit(settings: Config, name: str, log: Log) -> int:

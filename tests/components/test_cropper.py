@@ -166,11 +166,11 @@ def test_a_score_in_boxes_says_so_and_is_no_blessing(cropped_runs: Path) -> None
 def test_what_learnt_from_crops_is_asked_for_each_box(folder: Path, cropped_runs: Path) -> None:
     model = run_folder.find_model("last", cropped_runs)
     assert model.facts["crop_margin"] == 0.25
-    asked = BoxPredictor([model])
+    predictor = BoxPredictor([model])
     waiting = next(f for f in Layout(folder / FOLDERS["pbs"], "box").frames("train") if f.read().boxes)
     data, boxes = waiting.image.read_bytes(), waiting.read().boxes
     pixels = images.decode(data)
-    found = list(asked.margins(data, boxes))
+    found = list(predictor.margins(data, boxes))
     assert len(found) == len(boxes)
     for box, (margins,) in zip(boxes, found, strict=True):
         place = raster.inside(box, *pixels.shape[:2], 0.25)
@@ -207,7 +207,7 @@ class Knowing:
 def test_what_is_found_is_held_against_contours_that_were_held_out(folder: Path) -> None:
     layout = Layout(folder / FOLDERS["ps"], "contour")
     frames = [frame for waiting in layout.frames("validation") if (frame := waiting.read()).boxes]
-    asked = cast("BoxPredictor", Knowing({frame.image: frame.segmentation_mask for frame in frames}))
+    predictor = cast("BoxPredictor", Knowing({frame.image: frame.segmentation_mask for frame in frames}))
     found, filled = [], []
     for frame in frames:
         truth = frame.segmentation_mask > 0
@@ -217,11 +217,11 @@ def test_what_is_found_is_held_against_contours_that_were_held_out(folder: Path)
         found.append((truth & boxes).sum() / truth.sum())
         filled.append((truth & boxes).sum() / (truth | boxes).sum())
     everything, nothing = (proposals.Gates(dict.fromkeys(range(6), fill), 0, 0) for fill in ((0, 1), (2, 2)))
-    told = proposals.check(layout, predictor=asked, gates=everything)
-    assert told["frames"] == len(frames) > 2
-    assert told["iou"] == told["iou_accepted"] == pytest.approx(np.mean(found))
-    assert told["filled_boxes_iou"] == pytest.approx(np.mean(filled))
-    assert proposals.check(layout, predictor=asked, gates=nothing)["iou_accepted"] is None
+    checked = proposals.check(layout, predictor=predictor, gates=everything)
+    assert checked["frames"] == len(frames) > 2
+    assert checked["iou"] == checked["iou_accepted"] == pytest.approx(np.mean(found))
+    assert checked["filled_boxes_iou"] == pytest.approx(np.mean(filled))
+    assert proposals.check(layout, predictor=predictor, gates=nothing)["iou_accepted"] is None
 
 
 def test_boxes_are_refined_by_it_and_nobody_serves_it(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipe_seg import config
 from pipe_seg.errors import ConfigError, ConflictError
 from pipe_seg.pipeline import ablation
 from pipe_seg.pipeline.ablation import AblationRunner, Plan
@@ -34,9 +35,9 @@ PLAN = {
 
 
 def test_folds_hold_every_scene_with_contours_out_once(folder: Path, cli: Command, tmp_path: Path) -> None:
-    told = json.loads(cli("data", "split", folder, "--folds", 3, "--out", tmp_path / "folds", "--json").stdout)["folds"]
+    made = json.loads(cli("data", "split", folder, "--folds", 3, "--out", tmp_path / "folds", "--json").stdout)["folds"]
     held: list[set[str]] = []
-    for place in map(Path, told):
+    for place in map(Path, made):
         sides = {}
         for name in ("PipeSegmentation", "PipeBoxSegmentation"):
             frames = json.loads((place / name / "splits.json").read_text())["frames"]
@@ -85,7 +86,7 @@ def test_what_the_scored_frames_choose_is_named(folder: Path, tmp_path: Path) ->
 
 
 def test_in_the_plans_that_come_with_the_project_scored_frames_choose_nothing(folder: Path, tmp_path: Path) -> None:
-    for name in ablation.names():
+    for name in config.shipped("ablations"):
         plan = ablation.load(name).model_copy(update={"folds": 0})
         assert not AblationRunner(plan, tmp_path / name, folder, lambda text: None).chosen_here, name
 

@@ -29,8 +29,8 @@ def test_folds_never_write_over_a_stranger_s_files(frames: Path, cli: Command, t
     stranger = tmp_path / "out" / "0" / "thesis.txt"
     stranger.parent.mkdir(parents=True)
     stranger.write_text("mine")
-    told = cli("data", "split", frames, "--folds", 2, "--out", tmp_path / "out", code=5).stderr
-    assert "exists already" in told
+    printed = cli("data", "split", frames, "--folds", 2, "--out", tmp_path / "out", code=5).stderr
+    assert "exists already" in printed
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [stranger]
     assert stranger.read_text() == "mine"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipe_seg import config
 from pipe_seg.errors import ConfigError
 from pipe_seg.nn.scores import FrameScore
 from pipe_seg.pipeline import ablation, recipe, table, table_page
@@ -37,7 +38,7 @@ def result(variant: str, fold: int, seed: int, *frames: FrameScore) -> Result:
 
 
 def results() -> list[Result]:
-    """Variant ``high`` is right from 0.3 on in both folds; ``low`` claims half of each defect at any threshold."""
+    """Variant ``high`` is right from 0.3 on in both folds; ``low`` finds half of each defect at any threshold."""
     truth = [1, 1, 0, 0]
     made = []
     for seed in (1, 2):
@@ -66,7 +67,7 @@ def test_a_frame_never_chooses_its_own_threshold() -> None:
     a, b = frame("a", [0.6, 0.4], [1, 0]), frame("b", [0.3, 0.1], [1, 0])
     plan = PLAN.model_copy(update={"variants": PLAN.variants[:1], "seeds": (1,)})
     (row,) = table.summarise(plan, [result("low", 0, 1, a), result("low", 1, 1, b)], {})["variants"]
-    assert row["iou"] == pytest.approx((0.5 + 0.0) / 2)  # a at 0.2 claims both; b at 0.5 claims nothing
+    assert row["iou"] == pytest.approx((0.5 + 0.0) / 2)  # a at 0.2 predicts both positive; b at 0.5 none
 
 
 def test_without_folds_each_scene_is_judged_by_the_others() -> None:
@@ -157,8 +158,8 @@ def test_what_comes_with_the_project_can_be_read() -> None:
     for found in recipes:
         for stage in found.stages:
             found.settings(stage, None, ())
-    assert len(ablation.names()) >= 4
-    for name in ablation.names():
+    assert len(config.shipped("ablations")) >= 4
+    for name in config.shipped("ablations"):
         plan = ablation.load(name)
         for variant in plan.variants:
             made = variant.as_recipe()

@@ -13,6 +13,7 @@ from pipe_seg.config import RefinerSection
 from pipe_seg.errors import invocation
 from pipe_seg.pipeline import runs as run_folder
 from pipe_seg.pipeline.datasets import MANUAL_DIR
+from pipe_seg.pipeline.frames import crop_source
 from pipe_seg.pipeline.runs import Run
 
 TOOLS = ("cvat", "labelme")
@@ -83,10 +84,10 @@ def refine(
 
 def _frames_of(run: Run | None) -> Path | None:
     """Returns the frames that a run learnt from, or that its crops were cut from; None for rendered ones."""
-    if run is None or results.rendered_only(run):
+    if run is None or run.rendered:
         return None
     folder = Path(run.info["manual_dir"])
-    return results.crop_source(folder) or folder
+    return crop_source(folder) or folder
 
 
 def _show(found: Mapping[str, Mapping[str, Any]]) -> None:

@@ -58,7 +58,7 @@ def judge(loaded: LoadedModel, example: dict[str, Any], threshold: float, compon
     """Scores the model's prediction for one TFDS example against its mask."""
     probability = np.asarray(loaded.probability(example["image"]))
     mask = np.asarray(example["segmentation_mask"])[..., 0]
-    claimed = (probability >= np.float32(threshold)).astype(np.uint8)
+    prediction = (probability >= np.float32(threshold)).astype(np.uint8)
     score = score_frame(probability, example)
     depth = max(1, round(BOUNDARY_SHARE_OF_DIAGONAL * float(np.hypot(*mask.shape))))
     return FrameResult(
@@ -66,14 +66,14 @@ def judge(loaded: LoadedModel, example: dict[str, Any], threshold: float, compon
         counts=score.counts(threshold),
         at_half=score.counts(0.5),
         box_counts=box_counts(boxes(example), mask),
-        boundary_iou=scores.boundary_iou(mask, claimed, depth),
-        nsd_2px=scores.surface_dice(mask, claimed, 2),
-        nsd_5px=scores.surface_dice(mask, claimed, 5),
+        boundary_iou=scores.boundary_iou(mask, prediction, depth),
+        nsd_2px=scores.surface_dice(mask, prediction, 2),
+        nsd_5px=scores.surface_dice(mask, prediction, 5),
         calibration=_near(probability, mask),
-        false_alarm=_largest_blob(claimed) >= max(component_area_px, 1),
+        false_alarm=_largest_component_px(prediction) >= max(component_area_px, 1),
         origin_iou=_origin_iou(probability, mask, threshold),
         mask_source=MASK_SOURCES[int(example["mask_source"])],
-        picture=_picture(example["image"], mask, claimed),
+        picture=_picture(example["image"], mask, prediction),
     )
 
 
@@ -92,22 +92,22 @@ def _near(probability: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.nda
     return probability[tuple(spans)].ravel(), mask[tuple(spans)].ravel()
 
 
-def _largest_blob(claimed: np.ndarray) -> int:
-    areas = cv2.connectedComponentsWithStats(claimed, connectivity=8)[2][1:, cv2.CC_STAT_AREA]
+def _largest_component_px(prediction: np.ndarray) -> int:
+    areas = cv2.connectedComponentsWithStats(prediction, connectivity=8)[2][1:, cv2.CC_STAT_AREA]
     return int(areas.max(initial=0))
 
 
 def _origin_iou(probability: np.ndarray, mask: np.ndarray, threshold: float) -> float:
     """Returns IoU as the original experiment counted it: at 704 x 512, nearest masks, 1 for empty frames."""
     small = cv2.resize(mask, ORIGIN_SIZE, interpolation=cv2.INTER_NEAREST) > 0
-    claimed = cv2.resize(probability, ORIGIN_SIZE, interpolation=cv2.INTER_LINEAR) > threshold
+    prediction = cv2.resize(probability, ORIGIN_SIZE, interpolation=cv2.INTER_LINEAR) > threshold
     epsilon = 1e-6
-    return float(((small & claimed).sum() + epsilon) / ((small | claimed).sum() + epsilon))
+    return float(((small & prediction).sum() + epsilon) / ((small | prediction).sum() + epsilon))
 
 
-def _picture(image_bytes: bytes, mask: np.ndarray, claimed: np.ndarray) -> bytes:
+def _picture(image_bytes: bytes, mask: np.ndarray, prediction: np.ndarray) -> bytes:
     """Returns a JPEG of the frame with the truth outlined in green and the prediction in red."""
     image = images.decode(image_bytes)
     images.outline(image, mask, TRUTH_COLOUR)
-    images.outline(image, claimed, CLAIM_COLOUR)
+    images.outline(image, prediction, CLAIM_COLOUR)
     return images.encode(images.narrow(image, PICTURE_WIDTH_PX), ".jpg", quality=80)

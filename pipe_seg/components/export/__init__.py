@@ -67,13 +67,13 @@ def run(
     }
     inputs = {"trainer": trained.key or "", "tuning": tuning.key or ""}
     section = config.export.model_dump()
-    asked = {
+    key_section = {
         **section,
         "threshold": config.evaluator.threshold,
         "empty": config.evaluator.empty,
         "formats": list(formats),
     }
-    key = artifacts.key_of(COMPONENT, VERSION, {**asked, "int8": int8}, inputs)
+    key = artifacts.key_of(COMPONENT, VERSION, {**key_section, "int8": int8}, inputs)
     with artifacts.writing(
         out, component=COMPONENT, section=section, inputs=inputs, details=details, key=key
     ) as folder:

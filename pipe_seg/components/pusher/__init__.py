@@ -66,7 +66,7 @@ def run(
             raise RefusedError(Problem(staged, "the staged copy does not answer", got="; ".join(answer["faults"])))
 
     place = store.at(section.store)
-    version_labels.read(place)  # a file that cannot be read is told of before anything is published
+    version_labels.read(place)  # raises before anything is published if it cannot be read
     texts = {card.NAME: card.render(model, evaluation, infra, data)}
     number = store.publish(place, model.saved_model, facts, verify, texts)
     version_labels.upload(place, number)
