@@ -21,7 +21,7 @@ REPLACED = {
         "routed",
         "spoil",
         "lesson",
-        "target_channels",
+        "planes",
         "waiting",
         "drawing",
         "taken",

@@ -101,7 +101,7 @@ def encode_ahead(frames: Sequence[FrameSource]) -> Iterator[Made]:
 
 
 def encode_on_beam(frames: Sequence[FrameSource], counts_file: str) -> Any:
-    """Returns the Beam transform that makes the frames and writes their counts to the file ``counts_file``."""
+    """Returns the Beam transform that makes the frames and writes their counts to ``counts_file``."""
     import apache_beam as beam
 
     def expand(pipeline: Any) -> Any:

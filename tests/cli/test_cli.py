@@ -37,7 +37,7 @@ def test_evaluate_says_what_finding_more_costs(ps: Path, folder: Path, cli: Comm
     line = next(line for line in told.splitlines() if line.startswith("recall"))
     found = float(line.partition("finds ")[2].partition("%")[0])
     assert found >= 85
-    assert "of the background claimed" in line
+    assert "of the background predicted positive" in line
     points = json.loads(cli(*common, "--out", tmp_path / "b", "--json").stdout)["operating_points"]
     assert [point["target_recall"] for point in points] == [0.5, 0.7, 0.8, 0.85, 0.9, 0.95]
 
