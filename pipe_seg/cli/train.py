@@ -18,8 +18,6 @@ from pipe_seg.pipeline.runner import Request
 from pipe_seg.pipeline.runs import Run
 from pipe_seg.schema import JOINT
 
-SINGLE = ("init", "strategy", "batch_size", "deterministic")
-
 
 @click.command()
 @click.option(
