@@ -1,4 +1,4 @@
-"""How well relatives are found by look alone: python -m benchmarks.likeness [--manual-dir DIR].
+"""How well relatives are found by look alone: python -m benchmarks.near_duplicates [--manual-dir DIR].
 
 Planted ones among 500 rendered frames, for three seeds; and, in DIR, the augmented siblings that names give away
 (000123_0 and 000123_2), their names not looked at.
