@@ -147,11 +147,9 @@ def find_shipped(kind: str, source: str | Path) -> Path:
     path = PACKAGE / kind / f"{source}.yaml" if str(source) in shipped(kind) else Path(source)
     if path.is_file():
         return path
-    if kind == "presets":
-        what, names = "no such configuration", f"the presets: {', '.join(['default', *shipped(kind)])}"
-    else:
-        what, names = f"no such {kind.removesuffix('s')}", ", ".join(shipped(kind))
-    raise ConfigError(Problem(source, what, expected=f"a YAML file or one of {names}"))
+    what, names = "configuration" if kind == "presets" else kind.removesuffix("s"), shipped(kind)
+    listed = f"the presets: {', '.join(['default', *names])}" if kind == "presets" else ", ".join(names)
+    raise ConfigError(Problem(source, f"no such {what}", expected=f"a YAML file or one of {listed}"))
 
 
 def _resolve(source: str | Path | None) -> Path | None:
