@@ -3,8 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Container
 from pathlib import Path
 
 from pipe_seg import disk
@@ -29,21 +28,6 @@ class ArtifactStore:
     def digest_cache(self) -> disk.DigestCache:
         """Returns the cache of file digests that is kept with the artifacts."""
         return disk.DigestCache(self.root / "digests.sqlite")
-
-    @contextmanager
-    def making(self, key: str, wait: Callable[[], None]) -> Iterator[None]:
-        """Lets one process at a time make a key's artifact; calls ``wait`` once if another is making it."""
-        lock = self.root / "locks" / key
-        with disk.locked(lock, wait):
-            yield
-        with suppress(OSError):
-            lock.rmdir()  # a process that still waits holds the removed folder; at worst both make the same artifact
-
-    def tidy(self, artifact: Path) -> None:
-        """Removes what a process that was killed while it made this artifact left beside it."""
-        disk.remove_leftovers(artifact.parent, artifact.name)
-        with suppress(OSError):
-            (self.root / "locks" / artifact.name).rmdir()
 
     def refer(self, artifact: Path, run: Path) -> None:
         """Notes that a run uses an artifact of this store.

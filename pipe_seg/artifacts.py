@@ -261,5 +261,21 @@ def publishing(target: Path) -> Iterator[Path]:
         disk.sync(target.parent)
 
 
+@contextmanager
+def first_wins(target: Path) -> Iterator[None]:
+    """Lets a block publish ``target``; if another process publishes it first, its artifact counts.
+
+    Nobody waits: an artifact under its key is the same whoever makes it.
+
+    Raises:
+        ConflictError: The block raised it, and ``target`` does not exist.
+    """
+    try:
+        yield
+    except ConflictError:
+        if not target.is_dir():
+            raise
+
+
 def _exists(target: Path) -> ConflictError:
     return ConflictError(Problem(target, "exists already", expected="a new name, or remove it first"))

@@ -38,3 +38,17 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(MachineError) as caught, artifacts.writing(tmp_path / "file" / "step", component="step"):
         pass
     assert str(tmp_path / "file") in str(caught.value)
+
+
+def test_whoever_publishes_an_artifact_of_a_key_first_wins_and_nobody_waits(tmp_path: Path) -> None:
+    target = tmp_path / "key"
+    with artifacts.first_wins(target), artifacts.publishing(target) as slow:
+        (slow / "by").write_text("slow")
+        with artifacts.first_wins(target), artifacts.publishing(target) as quick:
+            (quick / "by").write_text("quick")
+    assert (target / "by").read_text() == "quick"
+
+
+def test_a_conflict_that_leaves_nothing_behind_is_one(tmp_path: Path) -> None:
+    with pytest.raises(ConflictError, match="changed"), artifacts.first_wins(tmp_path / "key"):
+        raise ConflictError("changed meanwhile")

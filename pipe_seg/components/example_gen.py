@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import io
 import json
-import logging
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -29,8 +28,6 @@ from tfds_builders.ps import ps_dataset_builder
 COMPONENT = "example_gen"
 BUILDERS: dict[str, Any] = {"pbs": pbs_dataset_builder.Builder, "ps": ps_dataset_builder.Builder}
 
-log = logging.getLogger(__name__)
-
 
 def run(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bool) -> Dataset:
     """Returns the dataset ``name`` of a folder: the one under the key of its files, or a new one.
@@ -47,13 +44,11 @@ def run(section: ExampleGenSection, *, name: str, manual_dir: Path, rendered: bo
         MachineError: The data folder cannot be written.
     """
     inputs = digests(section, name=name, manual_dir=manual_dir, rendered=rendered)
-    store, key = ArtifactStore(section.data_dir), key_of(section, name, inputs)
-    target = store.path(COMPONENT, key)
+    key = key_of(section, name, inputs)
+    target = ArtifactStore(section.data_dir).path(COMPONENT, key)
     if not target.is_dir():
-        with store.making(key, lambda: log.warning("another process builds this dataset: waiting")):
-            if not target.is_dir():
-                _build(section, name, inputs, key, target, manual_dir, rendered=rendered)
-    store.tidy(target)
+        _build(section, name, inputs, key, target, manual_dir, rendered=rendered)
+    disk.remove_leftovers(target.parent, target.name)
     with contextlib.suppress(OSError):
         target.touch()  # in use now: `data prune` spares it
     return Dataset(target)
@@ -143,7 +138,8 @@ def _build(
             what = "files here changed while the dataset was built"
             raise ConflictError(Problem(manual_dir, what, expected="the same command again"))
         rules = section.model_dump(include={"on_bad", "max_bad"})
-        with artifacts.writing(target, component=COMPONENT, section=rules, inputs=inputs, key=key) as folder:
+        record: dict[str, Any] = {"component": COMPONENT, "section": rules, "inputs": inputs, "key": key}
+        with artifacts.first_wins(target), artifacts.writing(target, **record) as folder:
             shutil.copytree(builder.data_dir, folder, dirs_exist_ok=True, copy_function=shutil.move)
 
 

@@ -92,8 +92,8 @@ class _Work:
         """Makes frames in the store unless this key exists, and points the stage's folder to them."""
         store = ArtifactStore(self.settings.example_gen.data_dir)
         target = store.path(self.stage.component, key)
-        with store.making(key, lambda: self.log("another run makes the same frames: waiting")):
-            if not target.is_dir():
+        if not target.is_dir():
+            with artifacts.first_wins(target):
                 make(target, key)
         store.refer(target, self.run.path)
         shutil.rmtree(self.folder, ignore_errors=True)  # of an earlier attempt, whose frames are gone

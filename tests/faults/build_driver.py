@@ -94,7 +94,6 @@ class Bench:
             "rerun": rerun,
             "after": "new" if after == self.new else "other",
             "junk": sorted(path.name for path in datasets(self.data).iterdir() if path.name not in after),
-            "locks": sorted(path.name for path in (self.data / "pipe_seg" / "locks").iterdir()),
         }
         print(json.dumps(outcome), flush=True)
 

@@ -108,7 +108,7 @@ def test_a_frame_left_out_once_fails_a_stricter_build(folder: Path, cli: Command
     assert "000050_0_mask.png" in cli(*flags, code=3, **environment).stderr
 
 
-def test_two_builds_at_once_wait_for_each_other(folder: Path, tmp_path: Path) -> None:
+def test_two_builds_of_the_same_frames_at_once_make_one_dataset(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "cli.py"), "data", "build", "pbs", "--manual-dir", str(folder), "--json"]
     environ = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds")}
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, cwd=tmp_path) for _ in range(2)]
